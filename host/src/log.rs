@@ -1,4 +1,4 @@
-//! The host's own log: daily files in the log folder, redacted like everything else.
+//! The host's own log: daily files in the log folder. All lines are redacted.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -16,11 +16,11 @@ use ostler_config::{LogConfig, LogLevel};
 use ostler_plugin_host::{Level, LogEntry, PluginLog};
 use ostler_redaction::RunRedactor;
 
-/// Through which every line goes before it is written; empty until the redactor is loaded.
+/// The redactor for every line of the log. Empty until it is loaded.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter(Arc<ArcSwapOption<RunRedactor>>);
 
-/// The log that is being written, and what of it can be changed.
+/// The active log and its changeable settings.
 #[derive(Debug)]
 pub(super) struct Log {
     filter: Filter,
@@ -31,7 +31,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Begins to log. A second call in one process changes nothing.
+    /// Starts to log. A second call in one process has no effect.
     pub(super) fn init(folder: &Path, config: &LogConfig) -> io::Result<Self> {
         let files = Arc::new(ArcSwap::from_pointee(LogFiles::open(folder, config.keep_files)?));
         let filter = Filter::default();
@@ -40,23 +40,27 @@ impl Log {
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(writer);
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(level).with(lines));
         std::panic::set_hook(Box::new(|panic| {
-            // The message of a panic may hold anything; where it happened is enough to find it.
-            let place = panic.location().map_or_else(String::new, ToString::to_string);
-            tracing::error!(place, thread = std::thread::current().name().unwrap_or_default(), "the host panicked");
+            // Log only the location of a panic, because its message may contain secrets.
+            let location = panic.location().map_or_else(String::new, ToString::to_string);
+            tracing::error!(
+                place = location,
+                thread = std::thread::current().name().unwrap_or_default(),
+                "the host panicked"
+            );
         }));
         let folder = folder.to_owned();
         Ok(Self { filter, folder, files, level: handle, kept: Mutex::new(config.keep_files) })
     }
 
-    /// What plugins write goes through this.
+    /// The receiver for log entries of plugins.
     pub(super) fn plugin_lines(&self) -> PluginLines {
         PluginLines { filter: self.filter.clone() }
     }
 
-    /// From now on, lines are redacted by this one and chosen by that. Says what could not be changed.
-    pub(super) fn follow(&self, config: &LogConfig, redactor: RunRedactor) -> Vec<String> {
+    /// Applies a new configuration and a new redactor. Returns the problems of settings that could not be applied.
+    pub(super) fn apply(&self, config: &LogConfig, redactor: RunRedactor) -> Vec<String> {
         self.filter.0.store(Some(Arc::new(redactor)));
-        // It fails only where another log was there first.
+        // This fails only if another logger was installed first.
         let _ = self.level.reload(filter_of(config.level));
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if *kept == config.keep_files {
@@ -117,7 +121,7 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
-        // Before the file is taken: a redactor plugin may be asked, and may log in turn.
+        // Redact before the file is locked: a redactor plugin may run, and may itself write to the log.
         let redactor = self.filter.0.load_full();
         let redacted = redactor.as_ref().map(|redactor| redactor.redact(&text));
         let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
@@ -126,8 +130,7 @@ impl Drop for Line<'_> {
     }
 }
 
-/// An entry of the log without line ends but its last: what plugins and programs say must not look like entries of the
-/// host.
+/// Escapes the line ends within a log entry, so that text of plugins and programs cannot imitate entries of the host.
 fn one_line(entry: &str) -> Cow<'_, str> {
     let (body, end) = entry.strip_suffix('\n').map_or((entry, ""), |body| (body, "\n"));
     if body.contains(['\n', '\r']) {
@@ -137,7 +140,7 @@ fn one_line(entry: &str) -> Cow<'_, str> {
     }
 }
 
-/// What plugins write into the log.
+/// Writes log entries of plugins to the log.
 #[derive(Debug)]
 pub(super) struct PluginLines {
     filter: Filter,
@@ -146,7 +149,7 @@ pub(super) struct PluginLines {
 impl PluginLog for PluginLines {
     fn record(&self, entry: LogEntry<'_>) {
         let (plugin, kind) = (entry.plugin, entry.kind.as_str());
-        // A plugin may log what it was given to read. Until there is a redactor, nothing of that is written.
+        // A plugin may log its input. Its messages are withheld until a redactor is loaded.
         let message =
             if self.filter.0.load().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
         match entry.level {
@@ -164,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_one_line() {
+    fn log_entry_is_one_line() {
         assert_eq!(one_line("INFO fine\n"), "INFO fine\n");
         assert_eq!(one_line("INFO a\n2026 ERROR forged\r\n"), "INFO a\\n2026 ERROR forged\\r\n");
         assert_eq!(one_line("no end"), "no end");

@@ -1,6 +1,6 @@
-//! The files of the log: one for each day, another one where it becomes large, the oldest deleted.
+//! The files of the log: one per day, and a further one when a file becomes large. The oldest files are deleted.
 //!
-//! However much is logged, the log takes at most as many files as are kept, of [`MAX_BYTES`] each.
+//! The total size is bounded by the number of files to keep, times [`MAX_BYTES`].
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use ostler_config::LOG_FILE;
 
-/// Bytes of one file.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
 const PREFIX: &str = "host.";
@@ -64,7 +64,7 @@ impl LogFiles {
     /// Opens the file of today. At least one file is kept.
     ///
     /// # Errors
-    /// If no file can be opened there.
+    /// If the folder cannot be read or the file cannot be opened.
     pub(super) fn open(folder: &Path, keep: usize) -> io::Result<Self> {
         Self::with(folder, keep, MAX_BYTES, today())
     }
@@ -98,7 +98,7 @@ impl LogFiles {
             (false, false) => None,
         };
         if let Some(next) = next {
-            // Where no other file can be had, a line that is written is worth more than the limit.
+            // If no other file can be opened, exceed the limit instead of losing the line.
             if let Ok(next) = self::open(&self.folder, next) {
                 *open = next;
                 self.tidy();
@@ -109,7 +109,7 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Deletes the oldest files, and lets the link lead to the newest one.
+    /// Deletes the oldest files, and updates the link to the newest one.
     fn tidy(&self) {
         let Ok(mut found) = names(&self.folder) else { return };
         found.sort_unstable();
@@ -120,7 +120,7 @@ impl LogFiles {
         let Some(newest) = found.last() else { return };
         let draft = self.folder.join(format!(".{LOG_FILE}.{}", std::process::id()));
         let _ = fs::remove_file(&draft);
-        // A log without its link is a log.
+        // The log also works without the link.
         let _ = symlink(newest.file_name(), &draft).and_then(|()| fs::rename(&draft, self.folder.join(LOG_FILE)));
     }
 }
@@ -129,7 +129,7 @@ fn open(folder: &Path, name: Name) -> io::Result<Open> {
     let path = folder.join(name.file_name());
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     let about = file.metadata()?;
-    // An earlier version left it to the folder to keep others out.
+    // An earlier version created files that only the mode of the folder protected.
     if about.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
@@ -142,7 +142,7 @@ fn names(folder: &Path) -> io::Result<Vec<Name>> {
     Ok(files.filter_map(|entry| Name::parse(entry.file_name().to_str()?)).collect())
 }
 
-/// The day by which files are named, in UTC: it never comes twice.
+/// The current day for names of files, in UTC, so that no day occurs twice.
 fn today() -> Date {
     #[expect(clippy::disallowed_methods, reason = "a log is named after the day of the machine")]
     let now = jiff::Timestamp::now();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_another_file_where_one_becomes_large_and_each_day() {
+    fn starts_new_file_when_large_and_each_day() {
         let folder = tempfile::tempdir().unwrap();
         let files = LogFiles::with(folder.path(), 10, 25, DAY).unwrap();
         for _ in 0..5 {
@@ -177,10 +177,10 @@ mod tests {
         files.write_on(b"x", DAY + 1.day()).unwrap();
         assert_eq!(listed(folder.path()).last().unwrap(), "host.2026-11-30.log");
         assert_eq!(fs::read_to_string(folder.path().join(LOG_FILE)).unwrap(), "x");
-        // A clock that was set back begins no older file.
+        // A clock that was set back does not start an older file.
         files.write_on(b"y", DAY).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(LOG_FILE)).unwrap(), "xy");
-        // Another host goes on where the last one stopped.
+        // The next host continues the last file.
         drop(files);
         let files = LogFiles::with(folder.path(), 10, 25, DAY + 1.day()).unwrap();
         files.write_on(b"z", DAY + 1.day()).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_bounded_place() {
+    fn total_size_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.log"), "mine").unwrap();
         let files = LogFiles::with(folder.path(), 3, 100, DAY).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn is_readable_for_its_owner_alone() {
+    fn files_are_readable_only_by_the_owner() {
         let folder = tempfile::tempdir().unwrap();
         let old = folder.path().join("host.2026-11-29.log");
         fs::write(&old, "old\n").unwrap();

@@ -1,9 +1,9 @@
-//! The `ostler` binary: it puts the parts together.
+//! The `ostler` binary, which assembles the parts.
 //!
-//! Under most verbs it is a client, see `ostler-cli`. `ostler serve` is the host ([`serve`]): it owns a data folder, opens
-//! the storage and the plugins, makes the engine, and serves its API. The binary also starts itself under hidden verbs, as a
-//! process with one task of its own: the zygote, process 1 of a namespace, the probe of the sandbox, the compiler of the
-//! bundled plugins, the stand-in agent.
+//! For most commands it is a client, see `ostler-cli`. `ostler serve` is the host ([`serve`]): it owns a data folder,
+//! opens the storage and the plugins, creates the engine, and serves its API. With hidden commands, the binary is
+//! started as a process with a single task: the zygote, process 1 of a namespace, the probe of the sandbox, the
+//! compiler of the bundled plugins, the stand-in agent, and shell completion.
 
 mod log;
 mod log_files;

@@ -1,4 +1,4 @@
-//! Names for completions, read from the configuration and the database as they are, without a host.
+//! Names for shell completion, read from the configuration and the database without a host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use ostler_storage::{ConversationFilter, Reader, RunFilter, StorageError};
 
 use crate::serve::{Local, database};
 
-/// Runs and conversations that are offered.
+/// Maximum number of runs and of conversations that are offered.
 const MAX_OFFERED: u64 = 200;
 
-/// Digits of a short id, as tables show it.
+/// Digits of a short id, as in tables.
 const SHORT_ID: usize = 8;
 
-/// The provider of this name can be used only where the configuration names a program for it.
+/// The provider with this name is usable only if the configuration names its program.
 const NEEDS_CONFIGURATION: &str = "command";
 
-/// What can be named. Whatever cannot be read is left out.
+/// The names of a kind. Names that cannot be read are omitted.
 pub(super) fn names(local: Local, paths: &Paths, what: Nameable) -> Vec<Named> {
     match what {
         Nameable::Runs => read(paths, runs),
@@ -70,7 +70,7 @@ fn access_tokens(reader: &Reader) -> Result<Vec<Named>, StorageError> {
     Ok(tokens.map(|token| Named::new(token.name, format!("class {}", token.class.name()))).collect())
 }
 
-/// Those of the configuration, and one for each provider plugin.
+/// The providers of the configuration, and one for each provider plugin.
 fn providers(local: Local, paths: &Paths) -> Vec<Named> {
     let config = config(local, paths);
     let configured = config.providers.iter().map(|(name, provider)| (name.clone(), provider.plugin.clone()));
@@ -82,7 +82,7 @@ fn providers(local: Local, paths: &Paths) -> Vec<Named> {
     providers.into_iter().map(|(name, plugin)| Named::new(name.clone(), about(&name, plugin))).collect()
 }
 
-/// Names of plugins: bundled ones, and those that a host has found in the plugin folder.
+/// Names of plugins: bundled ones, and those that the last host found in the plugin folder.
 fn plugins(paths: &Paths, wanted: impl Fn(Kind) -> bool) -> BTreeSet<String> {
     let bundled = BUNDLED.iter().filter(|plugin| wanted(plugin.kind)).map(|plugin| plugin.name.to_owned());
     let files = Reader::glance(&database(paths), Reader::plugin_files).ok().flatten().unwrap_or_default();
@@ -91,14 +91,14 @@ fn plugins(paths: &Paths, wanted: impl Fn(Kind) -> bool) -> BTreeSet<String> {
     bundled.chain(found).collect()
 }
 
-/// Keys of the configuration with their values, those that hold something secret without.
+/// Keys of the configuration with their values. Secret values are hidden.
 fn keys(local: Local, paths: &Paths, wanted: impl Fn(&str) -> bool) -> Vec<Named> {
     let values = config(local, paths).shown_values();
     let values = values.into_iter().filter(|shown| wanted(&shown.pointer));
     values.map(|shown| Named::new(shown.key, shown.value.to_string())).collect()
 }
 
-/// The configuration, or the default one where it cannot be read.
+/// The configuration, or the default one if it cannot be read.
 fn config(local: Local, paths: &Paths) -> Config {
     local.config(paths).unwrap_or_else(|_| config_default())
 }

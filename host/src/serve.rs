@@ -1,4 +1,4 @@
-//! The host process: how it comes up, serves, and ends.
+//! The host process: start, service and end. Also the commands that work without a host.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -34,23 +34,23 @@ use ostler_server::guard::{self, Guard};
 use ostler_server::server::{self, Connections, Tcp};
 use ostler_storage::{Options, PluginFileRow, Reader, Storage};
 
-/// The hidden verb that serves as zygote, where the first one died.
+/// The hidden command that starts a new zygote after the first one has died.
 pub(crate) const ZYGOTE_VERB: &str = "__zygote";
 
-/// The hidden verb that compiles the bundled plugins into a folder.
+/// The hidden command that compiles the bundled plugins into a folder.
 pub(crate) const COMPILE_VERB: &str = "__compile";
 
-/// Most bytes that a process which compiles may say.
+/// Maximum output of the compiling process that is read, in bytes.
 const MAX_STEPS: u64 = 1 << 20;
 
 /// Bytes that `ostler redact` reads at a time.
 const REDACT_PIECE: usize = 64 * 1024;
 
-/// What the command line does without a host.
+/// The commands that need no host.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Local;
 
-/// Remembers the first failure of a redactor plugin.
+/// Records the first failure of a redactor plugin.
 #[derive(Default)]
 struct FirstFault(OnceLock<String>);
 
@@ -101,13 +101,14 @@ impl LocalCommands for Local {
     }
 
     fn config(&self, paths: &Paths) -> Result<Config, ApiError> {
-        let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
+        let source = Source::read(&paths.config_file).map_err(|errors| config_error(&errors))?;
         let rows = Reader::glance(&database(paths), Reader::settings)?.unwrap_or_default();
-        let (config, _) = source.config_with_fitting(&Overrides::from_rows(rows)).map_err(|errors| unread(&errors))?;
+        let (config, _) =
+            source.config_with_fitting(&Overrides::from_rows(rows)).map_err(|errors| config_error(&errors))?;
         Ok(config)
     }
 
-    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
+    fn diagnostics(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
         let (registry, _) =
             open_registry(paths, config, known_plugins(paths), Arc::new(ostler_plugin_host::NoLog), Arc::new(|_| ()))?;
         Ok(ostler_engine::complaints(config, &registry))
@@ -128,23 +129,23 @@ impl LocalCommands for Local {
     }
 }
 
-/// Runs a host until somebody stops it, or until it has had nothing to do for a while (in the background).
+/// Runs a host until it is stopped or, in the background, until it has been idle for its idle time.
 ///
 /// # Errors
-/// Why it could not come up.
+/// The error that prevented the start.
 fn serve(
     paths: &Paths,
     options: ServeOptions,
     progress: &Progress,
     ready: Box<dyn FnOnce(&Path) + Send>,
 ) -> Result<(), ApiError> {
-    // What all that follows inherits.
+    // First, because later processes inherit it.
     become_neutral();
-    // First of all: the zygote must be forked while there is one thread, and while nothing is open that it must not keep.
+    // Fork the zygote while there is a single thread, and before anything is open that it must not inherit.
     let zygote = zygote()?;
-    // Runs are processes of the same user: none of them may read this one's memory or environment.
+    // Runs are processes of the same user, but must not read the memory or environment of this process.
     be_opaque();
-    survive_full_files()?;
+    ignore_file_size_signal()?;
     let io = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
     paths.create().map_err(|error| io(&error))?;
     let lock = DataLock::acquire(&paths.data_dir).map_err(|error| match error {
@@ -153,16 +154,16 @@ fn serve(
     })?;
     let lock = Arc::new(lock);
     let starting = Arc::new(AtomicBool::new(true));
-    let progress = noted(&lock, &starting, progress);
-    let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
-    // Without what was set: that lies in the database, and its opening is worth a line in the log.
-    let file = source.config(&Overrides::default()).map_err(|errors| unread(&errors))?;
+    let progress = progress_reporter(&lock, &starting, progress);
+    let source = Source::read(&paths.config_file).map_err(|errors| config_error(&errors))?;
+    // Without runtime settings: they are in the database, and the log must be open before the database is.
+    let file = source.config(&Overrides::default()).map_err(|errors| config_error(&errors))?;
     let log = Log::init(&paths.log_dir, &file.log).map_err(|error| io(&error))?;
     note(&lock, "opening the database");
     let storage = Storage::open(&database(paths), &Options::default())?;
     let set = Overrides::from_rows(storage.read(Reader::settings)?);
-    let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
-    compile_apart(paths, &progress);
+    let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| config_error(&errors))?;
+    compile_in_child(paths, &progress);
     let approved = storage.read(Reader::plugin_trust)?;
     let files = storage.read(Reader::plugin_files)?.into_iter().filter_map(known_file).collect();
     let plugins = KnownPlugins { approved: approved.clone(), files };
@@ -171,7 +172,7 @@ fn serve(
     let trace = watch.tracer();
     let follow = move |config: &Config, redactor| {
         trace();
-        log.follow(&config.log, redactor)
+        log.apply(&config.log, redactor)
     };
     let engine = Engine::new(ostler_engine::Parts {
         paths: paths.clone(),
@@ -194,7 +195,7 @@ fn serve(
         .enable_all()
         .build()
         .map_err(|error| io(&error))?;
-    // Before anything is started: where nobody could reach the host, its waiting runs must not be begun and thrown away.
+    // Listen before runs are started: if that fails, waiting runs must not be started and then interrupted.
     let listener = {
         let _inside = runtime.enter();
         server::listen(&paths.socket)
@@ -209,10 +210,10 @@ fn serve(
     if let Err(error) = watch.start(&engine) {
         engine.watching(Some(error.to_string()));
     }
-    let noted = Arc::clone(&lock);
+    let ready_lock = Arc::clone(&lock);
     let ready = Box::new(move |socket: &Path| {
         starting.store(false, Ordering::Relaxed);
-        if let Err(error) = noted.note(None) {
+        if let Err(error) = ready_lock.note(None) {
             tracing::warn!(%error, "the lock does not say that the host is ready");
         }
         ready(socket);
@@ -226,15 +227,16 @@ fn serve(
     served
 }
 
-/// Says what the host does, to those who look at the lock. Whoever waits for the host gives it more time then.
+/// Writes the current step to the lock file. A client that waits for the host extends its time limit at each new step.
 fn note(lock: &DataLock, step: &str) {
     if let Err(error) = lock.note(Some(step)) {
         tracing::debug!(%error, step, "the lock does not say what the host does");
     }
 }
 
-/// The same for what may take long, and to whoever has started the host; nothing once it is ready.
-fn noted(lock: &Arc<DataLock>, starting: &Arc<AtomicBool>, progress: &Progress) -> Progress {
+/// A callback that writes steps to the lock file and reports them to the starter of the host. Does nothing once it is
+/// ready.
+fn progress_reporter(lock: &Arc<DataLock>, starting: &Arc<AtomicBool>, progress: &Progress) -> Progress {
     let (lock, starting, progress) = (Arc::downgrade(lock), Arc::clone(starting), Arc::clone(progress));
     Arc::new(move |step| {
         if !starting.load(Ordering::Relaxed) {
@@ -247,9 +249,9 @@ fn noted(lock: &Arc<DataLock>, starting: &Arc<AtomicBool>, progress: &Progress) 
     })
 }
 
-/// A write beyond the limit on the size of files fails like any other that the system refuses, in place of ending the
-/// process. Children begin with every signal as a shell would start them.
-fn survive_full_files() -> Result<(), ApiError> {
+/// Ignores SIGXFSZ, so that a write above the file size limit returns an error instead of ending the process. Children
+/// start with default signal handlers.
+fn ignore_file_size_signal() -> Result<(), ApiError> {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed; the signal is ignored.
     let ignored = unsafe { sigaction(Signal::SIGXFSZ, &ignore) };
@@ -287,7 +289,7 @@ async fn serve_until_stopped(
             _ = hang_up.recv() => {
                 if !terminal || !hung_up().await {
                     let engine = Arc::clone(engine);
-                    // What is wrong is on record.
+                    // The engine records errors.
                     tokio::task::spawn_blocking(move || drop(engine.reload(ReloadTrigger::Signal)));
                     continue;
                 }
@@ -297,7 +299,7 @@ async fn serve_until_stopped(
         }
         break;
     }
-    // Subscribers see the end of the runs before their streams close.
+    // Subscribers get the terminal events of the runs before their streams close.
     let ending = Arc::clone(engine);
     let _ = tokio::task::spawn_blocking(move || ending.shut_down()).await;
     let _ = std::fs::remove_file(&paths.socket);
@@ -311,14 +313,14 @@ fn has_terminal() -> bool {
     std::fs::File::open("/dev/tty").is_ok()
 }
 
-/// Whether a SIGHUP came because the terminal has gone. One that somebody has sent means that he wants a reload.
+/// Whether a SIGHUP came because the terminal has closed. Otherwise it is a request for a reload.
 async fn hung_up() -> bool {
-    // The system sends the signal before it takes the terminal away.
+    // The system sends the signal before it closes the terminal.
     tokio::time::sleep(Duration::from_millis(200)).await;
     !has_terminal()
 }
 
-/// Listens over TCP where the configuration says so. What goes wrong is told and leaves the unix socket available.
+/// Listens over TCP if configured. A failure is reported, and the unix socket stays available.
 async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
     let config = engine.http_config();
     let address = config.listen?;
@@ -329,11 +331,11 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
         Ok::<_, std::io::Error>((listener, bound))
     };
     let listening = listening.await.map_err(|error| error.to_string());
-    let made = listening.and_then(|(listener, bound)| {
+    let tcp = listening.and_then(|(listener, bound)| {
         let guard = Guard::new(&config, bound, &token_file, engine).map_err(|error| error.to_string())?;
         Ok((Tcp { listener, guard }, bound))
     });
-    match made {
+    match tcp {
         Ok((tcp, bound)) => {
             tracing::info!(address = %bound, "listens over TCP");
             engine.served_over_tcp(HttpStatus { url: format!("http://{bound}"), token_file });
@@ -346,7 +348,7 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
     }
 }
 
-/// Returns after the host has had no run and no client for its idle time.
+/// Returns when the host has had no run and no client for its idle time.
 async fn idle(engine: &Engine, connections: &Connections) {
     let (mut busy, mut open, mut in_force) = (engine.busy(), connections.watch(), engine.in_force());
     loop {
@@ -359,11 +361,11 @@ async fn idle(engine: &Engine, connections: &Connections) {
             continue;
         }
         tokio::select! {
-            // A client may have come at the last moment: what it was promised counts.
+            // A client may have connected just now, so the engine checks again.
             () = tokio::time::sleep(engine.idle_limit()) => if engine.close_if_idle() { return },
             _ = busy.changed() => {}
             _ = open.changed() => {}
-            // Its idle time may be another now.
+            // The idle time may have changed.
             _ = in_force.changed() => {}
         }
     }
@@ -371,11 +373,11 @@ async fn idle(engine: &Engine, connections: &Connections) {
 
 fn zygote() -> Result<Zygote, ApiError> {
     let zygote = start_zygote().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
-    // Through the process itself: the file may have been replaced by then.
+    // Through `/proc/self/exe`, because the file of the binary may have been replaced.
     Ok(zygote.respawn_with("/proc/self/exe", vec![ZYGOTE_VERB.into()]))
 }
 
-fn unread(errors: &ConfigErrors) -> ApiError {
+fn config_error(errors: &ConfigErrors) -> ApiError {
     let error = errors.to_api_error().hint("see `ostler config check`");
     match errors.path() {
         Some(path) => ApiError { message: format!("{}: {}", path.display(), error.message), ..error },
@@ -383,14 +385,14 @@ fn unread(errors: &ConfigErrors) -> ApiError {
     }
 }
 
-/// The database's file.
+/// Path of the database.
 pub(crate) fn database(paths: &Paths) -> PathBuf {
     paths.data_dir.join("ostler.db")
 }
 
-/// Lets another process compile what neither the program nor the cache has. What that cannot do, this one does later.
-fn compile_apart(paths: &Paths, progress: &Progress) {
-    // Why there is none is told when the plugins are opened.
+/// Compiles missing bundled plugins in a child process. What it cannot compile, this process compiles later.
+fn compile_in_child(paths: &Paths, progress: &Progress) {
+    // The error is reported when the plugins are opened.
     let Ok(cache) = code_cache(paths) else { return };
     if bundled_are_compiled(&cache) {
         return;
@@ -410,49 +412,49 @@ fn compile_apart(paths: &Paths, progress: &Progress) {
     tracing::debug!(?ended, "the bundled plugins were compiled");
 }
 
-/// Compiles the bundled plugins into a folder, with the key of a file, and says on each line what it does: the whole life of
-/// a process with [`COMPILE_VERB`].
+/// Runs the command [`COMPILE_VERB`]: compiles the bundled plugins into a folder, with the key in a file. Prints each
+/// step on a line.
 #[must_use]
 pub(crate) fn compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let cache = args.next().zip(args.next()).and_then(|(folder, key_file)| {
         let key = secret_file::read_or_make_key(Path::new(&key_file)).ok()?;
         Some(CacheOptions { folder: folder.into(), key })
     });
-    let compiled = cache.is_some_and(|cache| compile_bundled(&cache, Arc::new(say_step)).is_ok());
+    let compiled = cache.is_some_and(|cache| compile_bundled(&cache, Arc::new(print_step)).is_ok());
     if compiled { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The host that listens may have gone: what is compiled is kept all the same.
-fn say_step(step: &str) {
+/// Prints a step. Ignores errors: if the host has ended, the compiled plugins are still kept.
+fn print_step(step: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{step}");
 }
 
-/// The key that proves that compiled code was written by a host of this user.
+/// The file with the key that authenticates compiled code as written by a host of this user.
 fn code_key_file(paths: &Paths) -> PathBuf {
     paths.data_dir.join("code.key")
 }
 
-/// Where compiled plugins are kept.
+/// The cache for compiled plugins.
 ///
 /// # Errors
-/// If the key cannot be used or made.
+/// If the key can be neither read nor created.
 fn code_cache(paths: &Paths) -> Result<CacheOptions, String> {
-    // A verb without a host may be the first to need it.
+    // A command without a host may be the first one that needs the folder.
     create_private_dir(&paths.data_dir).map_err(|error| error.to_string())?;
     let key = secret_file::read_or_make_key(&code_key_file(paths)).map_err(|error| error.to_string())?;
     Ok(CacheOptions { folder: paths.cache_dir.join("plugins"), key })
 }
 
-/// What earlier hosts have noted about plugins.
+/// Data of earlier hosts about plugins.
 #[derive(Default)]
 struct KnownPlugins {
     approved: BTreeSet<String>,
     files: Vec<KnownFile>,
 }
 
-/// What the database has; nothing where there is none, or it is too old or too new for this program.
+/// The data about plugins in the database. Empty if there is no database, or its version is not supported.
 fn known_plugins(paths: &Paths) -> KnownPlugins {
-    // An older database may have one of the two.
+    // An older database may have only one of the two.
     let known = Reader::glance(&database(paths), |reader| {
         Ok((reader.plugin_trust().unwrap_or_default(), reader.plugin_files().unwrap_or_default()))
     });

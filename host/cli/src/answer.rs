@@ -1,4 +1,4 @@
-//! The answer of a run: on standard output, and read whole from what is stored.
+//! The answer of a run: written to standard output as it arrives, or read from the stored events.
 
 use super::clean::Cleaner;
 use super::output::Output;
@@ -10,7 +10,7 @@ use ostler_protocol::{AnswerPlace, ApiError, ErrorKind, Output as Form, RunId, R
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     cleaner: Cleaner,
-    /// The beginning of a character whose end has not come.
+    /// The first bytes of a UTF-8 character whose last bytes have not arrived.
     partial: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ impl Answer {
         out.write(&rest)
     }
 
-    /// Bytes that arrive in pieces as text; what is no UTF-8 becomes U+FFFD.
+    /// Decodes bytes that arrive in pieces. Bytes that are not UTF-8 become U+FFFD.
     fn text(&mut self, bytes: &[u8]) -> String {
         self.partial.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.partial);
@@ -52,25 +52,25 @@ impl Answer {
     }
 }
 
-/// Whether a record holds only the beginning of its answer.
+/// Whether the record contains only the beginning of its answer.
 pub(super) fn is_cut(run: &RunRecord) -> bool {
-    let held = run.final_text.as_deref().unwrap_or_default();
-    run.answer.as_ref().is_some_and(|place| place.exceeds(held))
+    let stored = run.final_text.as_deref().unwrap_or_default();
+    run.answer.as_ref().is_some_and(|location| location.exceeds(stored))
 }
 
-/// Gives the whole answer of a run piece by piece, and whether there is one. What a program printed comes as it was; a
-/// text of an agent ends with a line feed.
+/// Passes the whole answer of a run to `take`, piece by piece. Returns whether the run has an answer. The output of a
+/// program is passed unchanged; the text of an agent ends with a line feed.
 ///
 /// # Errors
-/// What a piece is refused with; and `IO` where some of the answer is not stored any more.
+/// The error that `take` returns, and `IO` if a part of the answer is no longer stored.
 pub(super) async fn copy(
     client: &Client,
     run: &RunRecord,
     take: &mut impl FnMut(&[u8]) -> Result<(), ApiError>,
 ) -> Result<bool, ApiError> {
-    if let Some(place) = &run.answer {
-        let last = pieces(client, run.summary.run_id, place, take).await?;
-        if place.output == Form::Lines && last.is_some_and(|last| last != b'\n') {
+    if let Some(location) = &run.answer {
+        let last = pieces(client, run.summary.run_id, location, take).await?;
+        if location.output == Form::Lines && last.is_some_and(|last| last != b'\n') {
             take(b"\n")?;
         }
         return Ok(true);
@@ -84,7 +84,7 @@ pub(super) async fn copy(
     Ok(true)
 }
 
-/// Shows the whole answer of a run on lines of its own, as for a reader.
+/// Prints the whole answer of a run, and ends its last line.
 pub(super) async fn show(client: &Client, run: &RunRecord, out: &mut Output) -> Result<(), ApiError> {
     let (mut answer, mut last) = (Answer::default(), None);
     copy(client, run, &mut |piece| {
@@ -96,17 +96,17 @@ pub(super) async fn show(client: &Client, run: &RunRecord, out: &mut Output) -> 
     if last.is_some_and(|last| last != b'\n') { out.write("\n") } else { Ok(()) }
 }
 
-/// Gives the pieces at a place, and their last byte.
+/// Passes the stored pieces of an answer to `take`. Returns the last byte.
 async fn pieces(
     client: &Client,
     run_id: RunId,
-    place: &AnswerPlace,
+    location: &AnswerPlace,
     take: &mut impl FnMut(&[u8]) -> Result<(), ApiError>,
 ) -> Result<Option<u8>, ApiError> {
-    let (mut after, mut bytes, mut last) = (place.from_cursor.saturating_sub(1), 0, None);
-    while after < place.to_cursor {
+    let (mut after, mut bytes, mut last) = (location.from_cursor.saturating_sub(1), 0, None);
+    while after < location.to_cursor {
         let page = client.get_run_events(&RunEventsParams { run_id, after: Some(after), limit: None }).await?;
-        for piece in page.events.iter().filter_map(|event| place.piece(event)) {
+        for piece in page.events.iter().filter_map(|event| location.piece(event)) {
             bytes += piece.len() as u64;
             last = piece.last().copied().or(last);
             take(&piece)?;
@@ -116,7 +116,7 @@ async fn pieces(
             None => break,
         }
     }
-    let missing = (place.bytes + place.lost_bytes).saturating_sub(bytes);
+    let missing = (location.bytes + location.lost_bytes).saturating_sub(bytes);
     if missing > 0 {
         let message = format!("the answer of run {run_id} is not whole: {missing} bytes of it are not stored");
         return Err(ApiError::new(ErrorKind::Io, message));
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_terminal_gets_the_same_text_however_the_bytes_are_cut(
+        fn cleans_text_independently_of_chunk_boundaries(
             parts in prop::collection::vec(prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..6), "[a€😀\n]{0,4}".prop_map(String::into_bytes),
             ], 0..8),

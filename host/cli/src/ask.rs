@@ -1,4 +1,4 @@
-//! Grants on the way to a run: given with `--grant`, or asked for on a terminal.
+//! Grants for a run that is being submitted: with `--grant`, or after a question on a terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use super::clean;
 use super::output::complain;
 use ostler_protocol::{ApiError, ErrorKind, Verdict};
 
-/// The guardrails' check that a run works inside a grant, by the name that their findings bear.
+/// Name of the guardrails' check that a run works inside a grant, as in findings.
 const GRANT_CHECK: &str = "cwd-in-grant";
 
-/// Whether a run was refused for want of a grant, and for nothing else.
+/// Whether a missing grant is the only reason why a run was denied.
 pub(super) fn lacks_only_grant(error: &ApiError) -> bool {
     if error.kind != ErrorKind::PolicyDenied {
         return false;
@@ -24,7 +24,7 @@ pub(super) fn lacks_only_grant(error: &ApiError) -> bool {
     denials.all(|finding| finding.check == GRANT_CHECK)
 }
 
-/// The refusal with a hint that names the folder, in place of the general ones.
+/// Replaces the general hints of a denial by one that names the folder.
 pub(super) fn with_hint(mut error: ApiError, hint: String) -> ApiError {
     for finding in error.findings.iter_mut().filter(|finding| finding.check == GRANT_CHECK) {
         finding.hint = None;
@@ -32,12 +32,12 @@ pub(super) fn with_hint(mut error: ApiError, hint: String) -> ApiError {
     error.hint(hint)
 }
 
-/// Whether there is a person to ask: one who sees standard error and can answer.
+/// Whether a question can be asked: standard input and standard error are terminals.
 pub(super) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks whether agents may work in a folder. Blocks until a line was typed; the end of input is a no.
+/// Asks whether agents may work in a folder. Blocks until a line is typed. End of input means no.
 pub(super) fn may_work_in(folder: &Path) -> bool {
     if let Some(warning) = too_broad(folder) {
         complain(&format!("warning: {warning}"));
@@ -46,7 +46,7 @@ pub(super) fn may_work_in(folder: &Path) -> bool {
     confirm(&format!("Allow agents to work in {folder}, now and later?"))
 }
 
-/// Why a folder is more than an agent should get, if it is.
+/// A warning if the folder is too broad for a grant: the home folder, or one that contains it.
 pub(super) fn too_broad(folder: &Path) -> Option<String> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let home = home.map(|home| home.canonicalize().unwrap_or(home));
@@ -66,12 +66,12 @@ fn breadth(folder: &Path, home: Option<&Path>) -> Option<String> {
     home.starts_with(folder).then(|| format!("{shown} contains your home folder; {advice}"))
 }
 
-/// Asks a question that only a typed yes answers with yes. What was typed before it was asked is no answer.
+/// Asks a question. Only `y` or `yes` means yes. Input that was typed before the question is discarded.
 pub(super) fn confirm(question: &str) -> bool {
     let question = format!("{question} [y/N] ");
-    // Before the question appears: an answer to it must not be dropped, however fast it is typed.
+    // Flush before the question appears, so that a fast answer is not discarded.
     let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
-    // The lock must not be held while waiting: whoever interrupts the question wants to say so.
+    // Do not hold the lock of standard error while waiting: the handler of an interrupt prints to it.
     let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
     let mut line = String::new();
     asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
@@ -81,12 +81,12 @@ fn is_yes(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
-/// The command that grants a folder, as a shell takes it.
+/// The command that grants a folder, quoted for a shell.
 pub(super) fn grant_command(folder: &Path) -> String {
     format!("ostler grant add {}", quoted(folder))
 }
 
-/// The command that takes a grant back, as a shell takes it.
+/// The command that revokes a grant, quoted for a shell.
 pub(super) fn revoke_command(folder: &Path) -> String {
     format!("ostler grant revoke {}", quoted(folder))
 }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_worth_it_only_where_a_grant_is_all_that_lacks() {
+    fn asks_for_grant_only_if_nothing_else_is_denied() {
         assert!(lacks_only_grant(&denied(&[("cwd-in-grant", Verdict::Deny), ("x", Verdict::Warn)])));
         assert!(!lacks_only_grant(&denied(&[("cwd-in-grant", Verdict::Deny), ("full-access", Verdict::Deny)])));
         assert!(!lacks_only_grant(&denied(&[("full-access", Verdict::Deny)])));
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_is_a_yes() {
+    fn accepts_only_y_and_yes() {
         assert!(["y\n", "Yes\r\n", " YES "].into_iter().all(is_yes));
         assert!(!["", "\n", "n", "yep", "ja"].into_iter().any(is_yes));
     }
 
     #[test]
-    fn the_command_survives_a_shell() {
+    fn quotes_grant_command_for_the_shell() {
         assert_eq!(grant_command(Path::new("/home/me/a_b.c")), "ostler grant add /home/me/a_b.c");
         assert_eq!(grant_command(Path::new("/it's $HOME")), r"ostler grant add '/it'\''s $HOME'");
     }

@@ -43,7 +43,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let prepare = async {
         let client = context.client().await?;
         let run_id = ids::run(&client, &arguments.run).await?;
-        // The cursor first: what happens after it is shown.
+        // Read the cursor first: events after it are shown.
         let cursor = client.get_status().await?.cursor;
         let summary = client.get_run(run_id).await?.summary;
         Ok::<_, ApiError>((client, cursor, summary))
@@ -53,7 +53,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         () = signals.next() => return Ok(Exit::Canceled),
     };
     let lives = !summary.status.ended();
-    // Half an answer in a file would look like a whole one.
+    // In a file or a pipe, a partial answer would look complete.
     let joins = arguments.from_now || context.out.stdout_terminal && !arguments.from_start;
     if lives && !arguments.quiet && !context.json {
         let id = format::short_id(summary.run_id);

@@ -11,7 +11,7 @@ use super::clean;
 use super::context::absolute;
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Media types by extension; what has another one is bytes.
+/// Media types by file extension. The default is `application/octet-stream`.
 const TYPES: [(&str, &str); 26] = [
     ("png", "image/png"),
     ("jpg", "image/jpeg"),
@@ -41,10 +41,10 @@ const TYPES: [(&str, &str); 26] = [
     ("patch", "text/x-diff"),
 ];
 
-/// `--image`: the attachments of a payload that are images. A file that is not there is the host's to report.
+/// Builds the image attachments of a payload from `--image`. The host reports missing files.
 ///
 /// # Errors
-/// As [`read`], and `INVALID_PARAMS` for a file that is no image, whatever its name says.
+/// Those of [`read`], and `INVALID_PARAMS` for a file whose content is not a supported image.
 pub(super) fn read_images(files: &[PathBuf]) -> Result<Vec<Value>, ApiError> {
     let option = "--image";
     let mut images = read(option, files)?;
@@ -61,7 +61,7 @@ pub(super) fn read_images(files: &[PathBuf]) -> Result<Vec<Value>, ApiError> {
     Ok(images)
 }
 
-/// The first bytes of a regular file that can be read.
+/// The first 16 bytes of a file. `None` if it is not a regular file or cannot be read.
 fn start_of(file: &Path) -> Option<Vec<u8>> {
     // Opening a named pipe would wait for a writer.
     std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
@@ -70,7 +70,7 @@ fn start_of(file: &Path) -> Option<Vec<u8>> {
     Some(start)
 }
 
-/// The media type of a file that begins so, if it is an image that models take.
+/// The media type of an image by its first bytes. `None` if it is not PNG, JPEG, GIF or WebP.
 const fn image_type(start: &[u8]) -> Option<&'static str> {
     match start {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
@@ -82,10 +82,10 @@ const fn image_type(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The attachments of a payload. What is in the files is the host's to look at.
+/// Builds the attachments of a payload. The host reads the files.
 ///
 /// # Errors
-/// `INVALID_PARAMS` for a path that has no file name, or one that JSON cannot hold.
+/// `INVALID_PARAMS` for a path without a file name, or one that is not valid UTF-8.
 pub(super) fn read(option: &str, files: &[PathBuf]) -> Result<Vec<Value>, ApiError> {
     let mut names = BTreeSet::new();
     let mut made = Vec::with_capacity(files.len());
@@ -96,7 +96,7 @@ pub(super) fn read(option: &str, files: &[PathBuf]) -> Result<Vec<Value>, ApiErr
             let message = format!("{option}: {shown:?} is not the path of a file with a UTF-8 name");
             return Err(ApiError::new(ErrorKind::InvalidParams, message).at(option));
         };
-        // Files of one name from two folders.
+        // Files of the same name from different folders get a number.
         let name = if names.insert(name.to_owned()) { name.to_owned() } else { format!("{}-{name}", index + 1) };
         made.push(json!({"name": name, "mimeType": media_type(&path), "path": text}));
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_is_known_by_its_content_and_other_files_are_refused() {
+    fn detects_images_by_content_and_rejects_other_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, content: &[u8]| {
             let path = folder.path().join(name);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_have_a_name_of_their_own_and_a_type() {
+    fn attachments_get_unique_name_and_media_type() {
         let files = ["/a/shot.PNG", "/b/shot.PNG", "/c/core"].map(PathBuf::from);
         let made = read("--image", &files).unwrap();
         let expected = json!([

@@ -82,7 +82,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     match &arguments.action {
         Action::List { kind, run, limit } => {
             let run_id = match run {
-                // Records outlive their runs: a whole id need not be one of a run that is kept.
+                // Records outlive their runs: a complete id may belong to a deleted run.
                 Some(run) => Some(match run.parse() {
                     Ok(run_id) => run_id,
                     Err(_) => ids::run(&client, run).await?,

@@ -12,7 +12,7 @@ use ostler_client::Client;
 use ostler_protocol::methods::ListJobsParams;
 use ostler_protocol::{ApiError, JobState, RunId};
 
-/// Runs that are canceled at a time: each call waits for the end of its run.
+/// Number of runs that are canceled in parallel. Each call waits for the end of its run.
 const AT_A_TIME: usize = 16;
 
 const EXAMPLES: &str = "\
@@ -47,7 +47,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     cancel(context, &client, &run_ids).await?.finish(context)
 }
 
-/// Cancels everything that waits or works now.
+/// Cancels all queued and running runs.
 async fn cancel_all(context: &mut Context<'_>, client: &Client, yes: bool) -> Result<Exit, ApiError> {
     let jobs = client.list_queue_jobs(&ListJobsParams::default()).await?;
     if jobs.is_empty() {
@@ -64,7 +64,7 @@ async fn cancel_all(context: &mut Context<'_>, client: &Client, yes: bool) -> Re
         complain("nothing was canceled");
         return Ok(Exit::Canceled);
     }
-    // The waiting ones first, the last to leave at the front: none of them gets the slot of a run that was canceled.
+    // Waiting runs first, in reverse order: none of them can start in the slot of a run that was canceled.
     let mut run_ids: Vec<RunId> = jobs.iter().map(|job| job.run_id).collect();
     run_ids.reverse();
     let (waiting, running) = run_ids.split_at(jobs.len() - running);
@@ -75,7 +75,7 @@ async fn cancel_all(context: &mut Context<'_>, client: &Client, yes: bool) -> Re
     canceled.finish(context)
 }
 
-/// Cancels runs, some at a time, and tells what became of each.
+/// Cancels runs, [`AT_A_TIME`] in parallel, and prints the result of each.
 async fn cancel(context: &mut Context<'_>, client: &Client, run_ids: &[RunId]) -> Result<Canceled, ApiError> {
     let mut canceled = Canceled { exit: Exit::Done, results: Vec::new() };
     for run_ids in run_ids.chunks(AT_A_TIME) {
@@ -105,7 +105,7 @@ async fn cancel(context: &mut Context<'_>, client: &Client, run_ids: &[RunId]) -
     Ok(canceled)
 }
 
-/// What became of runs that were to be canceled.
+/// Results of canceling several runs.
 struct Canceled {
     exit: Exit,
     results: Vec<Value>,

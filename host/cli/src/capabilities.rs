@@ -45,8 +45,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         client_environment: environment::to_send(patterns, std::env::vars_os()),
         provider: arguments.provider.clone(),
     };
-    let asked = client.list_capabilities(&params);
-    let mut snapshots = progress::while_waiting(context, "agent CLIs", "detecting", asked).await?;
+    let detected = client.list_capabilities(&params);
+    let mut snapshots = progress::while_waiting(context, "agent CLIs", "detecting", detected).await?;
     snapshots.sort_by(|one, other| one.provider.cmp(&other.provider));
     let unusable = snapshots.iter().any(|snapshot| snapshot.support == Support::Blocked);
     let exit = if arguments.provider.is_some() && unusable { Exit::Unavailable } else { Exit::Done };
@@ -70,7 +70,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     Ok(exit)
 }
 
-/// How far a CLI can be used. One that was not found is blocked as well, but another remedy helps.
+/// The support level of a CLI with its color. A CLI that was not found is also blocked, but is shown as not installed.
 fn support(snapshot: &CapabilitySnapshot) -> (Style, &'static str) {
     match snapshot.support {
         Support::Supported => (GOOD, snapshot.support.name()),
@@ -80,7 +80,7 @@ fn support(snapshot: &CapabilitySnapshot) -> (Style, &'static str) {
     }
 }
 
-/// One provider, whole.
+/// All details of one provider.
 fn page(snapshot: &CapabilitySnapshot, out: &Output) -> String {
     let (style, support) = support(snapshot);
     let executable = snapshot.executable.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -104,10 +104,10 @@ fn page(snapshot: &CapabilitySnapshot, out: &Output) -> String {
     text
 }
 
-/// Columns for the names of fields.
+/// Width of the field names, in columns.
 const INDENT: usize = 12;
 
-/// A text in lines of whole words.
+/// Wraps a text at spaces. A word longer than `width` gets a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_wrapped_whole() {
+    fn wraps_at_word_boundaries() {
         assert_eq!(wrapped("resume continue tools", 15), ["resume continue", "tools"]);
         assert_eq!(wrapped("a-word-that-is-too-long b", 5), ["a-word-that-is-too-long", "b"]);
         assert_eq!(wrapped("one two", usize::MAX), ["one two"]);

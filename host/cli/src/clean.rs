@@ -1,21 +1,21 @@
-//! Text of agents and hosts on its way to a terminal.
+//! Makes text of agents and hosts safe for a terminal.
 //!
-//! What an agent prints is not to be trusted with the terminal: escape sequences can retitle the window, answer
-//! questions on the user's behalf, or hide what was done. Colour sequences are dropped, every other control character
-//! is shown as a symbol, and so are the characters that reorder text.
+//! The output of an agent is untrusted: escape sequences can change the window title, answer questions on the user's
+//! behalf, or hide text. Color sequences are dropped. Every other control character, and every character that reorders
+//! text, is replaced by a visible symbol.
 
-/// Longest colour sequence that is held back until its end is seen, in bytes.
-const MAX_HELD: usize = 48;
+/// Longest color sequence that is buffered until its end arrives, in bytes.
+const MAX_PENDING: usize = 48;
 
-/// Cleans a stream of text; what an escape sequence is cut into does not matter.
+/// Cleans a stream of text. The text can be cut anywhere, also within an escape sequence.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
-    /// The beginning of what may become a colour sequence, or a CR that may belong to a line end.
-    held: String,
+    /// The start of a possible color sequence, or a CR that may belong to a line end.
+    pending: String,
 }
 
 impl Cleaner {
-    /// Takes further text and gives what can be shown of it.
+    /// Adds text and returns the part that can be shown now.
     pub(super) fn push(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         for character in text.chars() {
@@ -24,7 +24,7 @@ impl Cleaner {
         out
     }
 
-    /// Ends the stream: what was held back is shown.
+    /// Ends the stream. Returns the buffered rest.
     pub(super) fn finish(&mut self) -> String {
         let mut out = String::new();
         self.release(&mut out);
@@ -32,19 +32,19 @@ impl Cleaner {
     }
 
     fn step(&mut self, character: char, out: &mut String) {
-        match (self.held.as_str(), character) {
-            ("", '\u{1b}' | '\r') => self.held.push(character),
+        match (self.pending.as_str(), character) {
+            ("", '\u{1b}' | '\r') => self.pending.push(character),
             ("", _) => show(character, out),
             ("\r", '\n') => {
-                self.held.clear();
+                self.pending.clear();
                 out.push('\n');
             }
-            ("\u{1b}", '[') => self.held.push('['),
-            (held, '0'..='9' | ';' | ':') if held.starts_with("\u{1b}[") && held.len() < MAX_HELD => {
-                self.held.push(character);
+            ("\u{1b}", '[') => self.pending.push('['),
+            (pending, '0'..='9' | ';' | ':') if pending.starts_with("\u{1b}[") && pending.len() < MAX_PENDING => {
+                self.pending.push(character);
             }
-            // A whole colour sequence: dropped.
-            (held, 'm') if held.starts_with("\u{1b}[") => self.held.clear(),
+            // A complete color sequence is dropped.
+            (pending, 'm') if pending.starts_with("\u{1b}[") => self.pending.clear(),
             _ => {
                 self.release(out);
                 self.step(character, out);
@@ -53,7 +53,7 @@ impl Cleaner {
     }
 
     fn release(&mut self, out: &mut String) {
-        for character in std::mem::take(&mut self.held).chars() {
+        for character in std::mem::take(&mut self.pending).chars() {
             show(character, out);
         }
     }
@@ -69,12 +69,12 @@ fn show(character: char, out: &mut String) {
     }
 }
 
-/// C1 controls, which some terminals obey, and the characters that make text read in another order than it is.
+/// C1 control characters, which some terminals interpret, and characters that change the reading order of text.
 const fn reorders_or_controls(character: char) -> bool {
     matches!(character, '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A whole text for a terminal.
+/// Cleans a complete text for a terminal.
 pub(super) fn text(text: &str) -> String {
     let mut cleaner = Cleaner::default();
     let mut out = cleaner.push(text);
@@ -82,14 +82,14 @@ pub(super) fn text(text: &str) -> String {
     out
 }
 
-/// A text for a single line: line ends and tabs become spaces.
+/// Cleans a text for a single line: line ends and tabs become spaces.
 pub(super) fn line(source: &str) -> String {
     let cleaned = text(source);
     let words: Vec<&str> = cleaned.split(['\n', '\t']).map(str::trim).filter(|part| !part.is_empty()).collect();
     words.join(" ")
 }
 
-/// A JSON text for a terminal. Such characters stand only inside its strings, where they can be written as escapes.
+/// Cleans a JSON text for a terminal. Unsafe characters occur only inside strings and are replaced by JSON escapes.
 pub(super) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_go_and_the_rest_is_shown() {
+    fn drops_color_sequences_and_shows_other_controls() {
         assert_eq!(text("\u{1b}[1;31mred\u{1b}[0m\n\tplain"), "red\n\tplain");
         assert_eq!(text("\u{1b}]0;owned\u{7}x"), "␛]0;owned␇x");
         assert_eq!(text("\u{1b}[2J"), "␛[2J");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_meaning() {
+    fn cleaned_json_parses_to_same_value() {
         let value = serde_json::json!({"a": "\u{1b}[31m \u{9b} \u{7f} \u{202e} ü"});
         let shown = json(&value.to_string());
         assert!(!shown.chars().any(char::is_control), "{shown}");
@@ -133,7 +133,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_control_character_gets_through_however_it_is_cut(parts in proptest::collection::vec("[\u{1b}\\[0-9;mJ\r\n\ta\u{7}\u{9b}]{0,6}", 0..6)) {
+        fn no_control_character_passes_at_any_chunk_boundary(parts in proptest::collection::vec("[\u{1b}\\[0-9;mJ\r\n\ta\u{7}\u{9b}]{0,6}", 0..6)) {
             let mut cleaner = Cleaner::default();
             let mut shown: String = parts.iter().map(|part| cleaner.push(part)).collect();
             shown.push_str(&cleaner.finish());

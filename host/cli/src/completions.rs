@@ -35,7 +35,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
         Shell::Bash => include_str!("complete/ostler.bash").to_owned(),
         Shell::Fish => include_str!("complete/ostler.fish").to_owned(),
         Shell::Zsh => include_str!("complete/ostler.zsh").to_owned(),
-        // Without names: these scripts are made from the definition alone.
+        // These generated scripts complete only commands, options and fixed values.
         shell => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ostler", &mut script);

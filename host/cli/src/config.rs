@@ -92,28 +92,28 @@ fn path(context: &mut Context<'_>) -> Result<Exit, ApiError> {
         context.out.document(&document)?;
     } else {
         let path = paths.config_file.display().to_string();
-        // For a program the name as it is: it may open the file.
+        // A program gets the unchanged path, because it may open the file.
         context.out.line(if context.out.stdout_terminal { clean::line(&path) } else { path })?;
     }
     Ok(Exit::Done)
 }
 
-/// What is wrong with a configuration file, for the host and for the plugins.
+/// Checks a configuration file, including the settings of plugins.
 pub(super) fn validate(context: &Context<'_>, path: &Path) -> Result<Result<(), ConfigErrors>, ApiError> {
     with_plugins(context, path, Config::load_existing(path))
 }
 
-/// What is wrong with the user's own configuration file, which others must not be able to change.
+/// Checks the user's own configuration file, which other users must not be able to write.
 pub(super) fn validate_own(context: &Context<'_>) -> Result<Result<(), ConfigErrors>, ApiError> {
     let path = &context.paths.config_file;
     match Config::load(Some(path)) {
-        // Without a file the defaults are active, which is right.
+        // Without a file the defaults are active, which is valid.
         Ok(_) if !path.exists() => Ok(Ok(())),
         read => with_plugins(context, path, read),
     }
 }
 
-/// Adds to what was read from a file what the plugins say of it.
+/// Adds the diagnostics of the plugins to the result of reading a file.
 fn with_plugins(
     context: &Context<'_>,
     path: &Path,
@@ -121,8 +121,8 @@ fn with_plugins(
 ) -> Result<Result<(), ConfigErrors>, ApiError> {
     Ok(match read {
         Ok(config) => {
-            let complaints = context.local.complaints(&context.paths, &config)?;
-            if complaints.is_empty() { Ok(()) } else { Err(Config::place(path, &complaints)) }
+            let diagnostics = context.local.diagnostics(&context.paths, &config)?;
+            if diagnostics.is_empty() { Ok(()) } else { Err(Config::locate(path, &diagnostics)) }
         }
         Err(errors) => Err(errors),
     })
@@ -160,7 +160,7 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
     Ok(Exit::Done)
 }
 
-/// A problem for a program. The line itself may hold a secret and is left out.
+/// A problem as JSON. The text of the line is omitted, because it may contain a secret.
 fn problem(error: &ConfigError) -> Value {
     json!({
         "line": error.position.map(|at| at.line), "column": error.position.map(|at| at.column),
@@ -178,11 +178,11 @@ async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
         context.out.document(&reload)?;
         return Ok(Exit::Done);
     }
-    let told = format::reload(&reload);
-    if told.is_empty() {
+    let lines = format::reload(&reload);
+    if lines.is_empty() {
         context.out.line("nothing changed")?;
     }
-    for line in told {
+    for line in lines {
         context.out.line(clean::line(&line))?;
     }
     Ok(Exit::Done)
@@ -231,7 +231,7 @@ fn create_folder(folder: &Path) -> Result<(), ApiError> {
     })
 }
 
-/// Writes a file that must not be there yet, readable by the user alone: it may come to hold secrets.
+/// Creates a file that only the user can read, because it may later contain secrets. Fails if the file exists.
 fn write_new(path: &Path, text: &str) -> Result<(), ApiError> {
     let name = path.display();
     let failed = |error: std::io::Error| match error.kind() {
@@ -246,7 +246,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), ApiError> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
-        // Half a configuration would be in force.
+        // Otherwise an incomplete configuration would become active.
         let _ = std::fs::remove_file(path);
         return Err(failed(error));
     }
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_there_is_left_alone() {
+    fn keeps_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/config.toml");
         write_new(&path, "one").unwrap();

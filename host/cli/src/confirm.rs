@@ -1,12 +1,12 @@
-//! The question before something is done that cannot be undone.
+//! Confirmation before an action that cannot be undone.
 
 use super::{ask, clean};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Asks, unless the user has said yes in the command line. `Ok(false)` where the answer is no.
+/// Asks the question unless `yes` was given on the command line. Returns whether the answer is yes.
 ///
 /// # Errors
-/// `INVALID_PARAMS` where nobody can be asked.
+/// `INVALID_PARAMS` if there is no terminal to ask on.
 pub(super) async fn confirm(yes: bool, question: String) -> Result<bool, ApiError> {
     if yes {
         return Ok(true);

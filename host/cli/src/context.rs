@@ -1,4 +1,4 @@
-//! What every verb has at hand: the global options, the places, the terminal, the way to the host.
+//! The context of a command: global options, paths, output, and the connection to the host.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use super::{Global, JsonForm, LocalCommands, clean};
 /// This binary's version, which the host's must equal.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a verb works with.
+/// The context of a command.
 pub(super) struct Context<'a> {
     pub(super) json: bool,
-    /// Of a run that is followed, one object at its end instead of its events.
+    /// For a run that is followed: print one object at its end instead of its events.
     pub(super) json_result: bool,
     pub(super) paths: Paths,
     pub(super) out: Output,
@@ -30,7 +30,7 @@ impl<'a> Context<'a> {
         Ok(Self { json, json_result, paths, out: Output::detect(), local, no_start: global.no_start })
     }
 
-    /// A client of a host of this version, which is started if need be.
+    /// Connects to a host of this version, and starts one if none is running.
     pub(super) async fn client(&self) -> Result<Client, ApiError> {
         let start = if self.no_start { None } else { Some(self.host_command()?) };
         let missing = self.paths.home.as_deref().filter(|home| start.is_some() && !home.exists());
@@ -42,13 +42,13 @@ impl<'a> Context<'a> {
             error => error.into(),
         })?;
         if let Some(home) = missing.filter(|_| !self.json) {
-            // A typing error in the name of a folder would otherwise look as if everything was gone.
+            // After a typing error in --home, all data would otherwise seem to be lost.
             complain(&format!("created {}: nothing was there yet", clean::line(&home.display().to_string())));
         }
         Ok(client)
     }
 
-    /// A client of whatever host is running; `None` if there is none.
+    /// Connects to a running host of any version. `None` if none is running.
     pub(super) async fn client_of_running(&self) -> Result<Option<Client>, ApiError> {
         match Client::connect(self.client_config(None, true)).await {
             Ok(client) => Ok(Some(client)),
@@ -59,13 +59,13 @@ impl<'a> Context<'a> {
 
     fn client_config(&self, start: Option<HostCommand>, any_version: bool) -> ClientConfig {
         let socket = self.paths.socket.clone();
-        // Nobody watches a pipe.
+        // Progress is only for a terminal.
         let progress = (self.out.stderr_terminal && !self.json).then_some(show_start as fn(&str));
         ClientConfig { start, any_version, progress, ..ClientConfig::new(socket, VERSION) }
     }
 
-    /// How this binary starts itself as a host in the background. In a run it does not: a contained run sees no host, and a
-    /// second one would end with the run.
+    /// The command that starts this binary as a host in the background. Fails inside a run: a contained run cannot
+    /// reach its host, and a second host would end with the run.
     fn host_command(&self) -> Result<HostCommand, ApiError> {
         if std::env::var_os(MARKER_VARIABLE).is_some() {
             let message = "a process inside a run may not call the host or start one";
@@ -80,12 +80,12 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What a host does that takes long to start.
+/// Prints what a host that is starting does.
 fn show_start(step: &str) {
     complain(&clean::line(&format!("{step}…")));
 }
 
-/// The places of the home that is named, or of the environment.
+/// The paths for `home` if given, else for the environment.
 pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
     let Some(home) = home else {
         return Paths::from_environment().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()));
@@ -105,11 +105,11 @@ pub(super) fn current_folder() -> Result<PathBuf, ApiError> {
     })
 }
 
-/// A path that the user gave, made absolute but not resolved: the host does that, and says what is wrong with it.
+/// Makes a path of the user absolute. It is not resolved: the host does that and reports errors.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, ApiError> {
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    // Without the `.` that people write before and in paths; a `..` may lead elsewhere by a link, and stays.
+    // Removes `.` components. A `..` stays, because it may follow a symbolic link.
     Ok(current_folder()?.join(path).components().collect())
 }

@@ -1,13 +1,13 @@
 //! Files that the user names for output: `run --output`, `export --output`, `audit export`.
 //!
-//! What is there decides how it is written. A plain file is replaced when its successor is complete, and keeps its mode
-//! and owner. What cannot be replaced without a loss is written to as it is: a device, a FIFO, a descriptor
-//! (`/dev/stdout`, `/dev/fd/3`), a file that has other names, and one whose owner or access list a new file would not
-//! have. A symbolic link stays, and what it leads to is written. Everything that can be refused is refused by
-//! [`Destination::prepare`], before any work is done for the output.
+//! The kind of the existing file decides how it is written. A plain file is replaced when the new content is complete,
+//! and keeps its mode and owner. These are written in place, because replacing them would lose something: a device, a
+//! FIFO, a descriptor (`/dev/stdout`, `/dev/fd/3`), a file with several hard links, and a file whose owner or access
+//! list a new file would not have. A symbolic link stays, and its target is written. [`Destination::prepare`] rejects
+//! everything that cannot be written, before any work is done for the output.
 //!
-//! What was found then is held open: whoever changes names in the folder afterwards, as an agent can while it works,
-//! does not lead the output to another place.
+//! `prepare` keeps the file or its folder open. Names in the folder can change afterwards, for example by an agent that
+//! is at work, without redirecting the output.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -27,31 +27,31 @@ use super::context::absolute;
 use super::output::complain;
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Beginning of the name of a file that is not complete.
+/// Prefix of the name of an incomplete file.
 const UNFINISHED: &str = ".ostler-";
-/// Links that are followed, as the kernel does.
+/// Maximum number of symbolic links to follow; the kernel has the same limit.
 const MAX_LINKS: usize = 40;
 /// Longest list of a file's extended attributes, in bytes.
 const MAX_ATTRIBUTES: usize = 64 * 1024;
 
-/// A place for output that the user named and that can be written to.
+/// A writable destination for output that the user named.
 #[derive(Debug)]
 pub(super) struct Destination {
     /// Its name in messages.
     shown: String,
-    place: Place,
-    /// Mode of a file that is new, less what the umask takes away.
+    target: Target,
+    /// Mode of a new file, before the umask is applied.
     new_mode: u32,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Target {
     Stdout,
-    /// Written to as it is.
+    /// Written without truncation or replacement.
     Stream(File),
-    /// A plain file that is emptied and written again.
+    /// A plain file that is truncated and written in place.
     Over(File),
-    /// A plain file that appears when it is complete.
+    /// A plain file that appears or is replaced when its content is complete.
     Whole(Whole),
 }
 
@@ -73,16 +73,16 @@ struct Replaced {
 }
 
 /// What a path leads to.
-enum Found {
+enum Resolved {
     /// A descriptor of this process.
     Descriptor(RawFd),
-    /// Something that is no plain file.
+    /// An existing file that is not a plain file.
     Special(PathBuf, Metadata),
-    /// A plain file, or none yet, in a folder whose path has no links.
+    /// A plain file or an unused name. The path of the folder contains no links.
     Plain { folder: PathBuf, name: OsString, metadata: Option<Metadata> },
 }
 
-/// Why a path is refused.
+/// Why a path is rejected.
 struct Refusal {
     reason: String,
     hint: Option<&'static str>,
@@ -107,14 +107,14 @@ impl From<io::Error> for Refusal {
 }
 
 impl Destination {
-    /// Looks at what a path names; `-` is standard output. With `force`, a read-only file is replaced, too. For a FIFO that
-    /// nobody reads it waits, after it has said so, until somebody does.
+    /// Checks what a path names; `-` is standard output. With `force`, a read-only file is replaced, too. For a FIFO
+    /// without a reader, prints a message and waits for a reader.
     ///
     /// # Errors
-    /// `INVALID_PARAMS` where nothing can be written there.
+    /// `INVALID_PARAMS` if the path cannot be written.
     pub(super) fn prepare(path: &Path, force: bool) -> Result<Self, ApiError> {
         let shown = clean::line(&path.display().to_string());
-        let place = Place::find(path, force, &shown).map_err(|refusal| {
+        let target = Target::find(path, force, &shown).map_err(|refusal| {
             let message = format!("the output cannot be written to {shown:?}: {}", refusal.reason);
             let error = ApiError::new(ErrorKind::InvalidParams, message);
             match refusal.hint {
@@ -122,25 +122,25 @@ impl Destination {
                 None => error,
             }
         })?;
-        Ok(Self { shown, place, new_mode: 0o666 })
+        Ok(Self { shown, target, new_mode: 0o666 })
     }
 
-    /// The same; a file that is new is readable by the user alone.
+    /// The same, but a new file is readable only by the user.
     pub(super) fn private(mut self) -> Self {
         self.new_mode = 0o600;
         self
     }
 
-    /// Whether it is this program's standard output, by whatever name.
+    /// Whether it is this program's standard output, under any of its names.
     pub(super) const fn is_stdout(&self) -> bool {
-        matches!(self.place, Place::Stdout)
+        matches!(self.target, Target::Stdout)
     }
 
     /// Begins to write. Nothing changes before [`Draft::finish`] where a plain file is replaced.
     pub(super) fn begin(self) -> Result<Draft, ApiError> {
-        let sink = self.place.open(self.new_mode).map_err(|error| failed(&self.shown, &error))?;
+        let sink = self.target.open(self.new_mode).map_err(|error| failed(&self.shown, &error))?;
         let terminal = matches!(&sink, Sink::Stream(file) if file.is_terminal());
-        Ok(Draft { shown: self.shown, sink, held: terminal.then(Vec::new), closed: false })
+        Ok(Draft { shown: self.shown, sink, buffered: terminal.then(Vec::new), closed: false })
     }
 }
 
@@ -148,7 +148,7 @@ fn failed(shown: &str, error: &io::Error) -> ApiError {
     ApiError::new(ErrorKind::Io, format!("failed to write to {shown:?}: {error}"))
 }
 
-impl Place {
+impl Target {
     fn find(path: &Path, force: bool, shown: &str) -> Result<Self, Refusal> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
@@ -160,19 +160,19 @@ impl Place {
             return Err("it names a folder".into());
         }
         match find(&absolute(path).map_err(|error| error.message)?)? {
-            Found::Descriptor(number) => Self::descriptor(number),
-            Found::Special(path, metadata) => Self::special(&path, &metadata, shown),
-            Found::Plain { folder, name, metadata: None } => match probe(&folder) {
+            Resolved::Descriptor(number) => Self::descriptor(number),
+            Resolved::Special(path, metadata) => Self::special(&path, &metadata, shown),
+            Resolved::Plain { folder, name, metadata: None } => match probe(&folder) {
                 Ok(folder) => Ok(Self::Whole(Whole { folder, name, replaces: None })),
                 Err(error) => Err(format!("no file can be made in its folder: {error}").into()),
             },
-            Found::Plain { folder, name, metadata: Some(metadata) } => Self::plain(&folder, &name, &metadata, force),
+            Resolved::Plain { folder, name, metadata: Some(metadata) } => Self::plain(&folder, &name, &metadata, force),
         }
     }
 
     fn plain(folder: &Path, name: &OsStr, metadata: &Metadata, force: bool) -> Result<Self, Refusal> {
         let path = folder.join(name);
-        // Root may write to everything. Whoever took the right to write away meant that, too.
+        // The mode counts for root, too, although root may write to every file.
         let writable = metadata.mode() & 0o222 != 0 && eaccess(&path, AccessFlags::W_OK).is_ok();
         if !writable && !force {
             return Err(Refusal { reason: "it is read-only".to_owned(), hint: Some("--force replaces it") });
@@ -189,7 +189,7 @@ impl Place {
             match over() {
                 Ok(file) => return Ok(Self::Over(file)),
                 Err(error) if writable || probed.is_err() => return Err(error.into()),
-                // Only a new file can be had.
+                // Only replacing the file is possible.
                 Err(_) => {}
             }
         }
@@ -230,18 +230,18 @@ impl Place {
         Ok(Self::stream(file))
     }
 
-    /// A descriptor that this process has from whoever started it. It is not opened again by its name: that would begin at
-    /// the start of a file, and is not possible for a socket.
+    /// A descriptor that this process inherited. It is duplicated, not reopened by its name: that would start at the
+    /// beginning of a file, and is not possible for a socket.
     fn descriptor(number: RawFd) -> Result<Self, Refusal> {
         if number == 1 {
             return Ok(Self::Stdout);
         }
         let ask = |command| {
-            // SAFETY: neither question changes anything; of a number that is not open, the answer is an error.
+            // SAFETY: neither command changes the descriptor. For a number that is not open, the call returns an error.
             unsafe { libc::fcntl(number, command) }
         };
         let flags = ask(libc::F_GETFD);
-        // What this process has opened by itself is closed in programs that it starts; what it was given is not.
+        // Descriptors that this process opened have the close-on-exec flag; inherited ones do not.
         if flags == -1 || (number > 2 && flags & libc::FD_CLOEXEC != 0) {
             return Err("there is no such descriptor".into());
         }
@@ -249,23 +249,23 @@ impl Place {
         if flags == -1 || flags & libc::O_PATH != 0 || flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err("the descriptor is not open for writing".into());
         }
-        // SAFETY: it makes a descriptor, or fails.
+        // SAFETY: the call creates a descriptor or fails.
         let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
         if copy == -1 {
             return Err(io::Error::last_os_error().into());
         }
-        // SAFETY: it was just made, and nothing else has it.
+        // SAFETY: the descriptor was just created and has no other owner.
         let copy = unsafe { OwnedFd::from_raw_fd(copy) };
         Ok(Self::stream(copy.into()))
     }
 
-    /// What is written to as it is. Another name of standard output is standard output.
+    /// A stream that is written as it is. Another name of standard output counts as standard output.
     fn stream(file: File) -> Self {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
         let both = (file.metadata(), stdout.and_then(|stdout| stdout.metadata()));
         let (Ok(metadata), Ok(stdout)) = both else { return Self::Stream(file) };
-        let telling = metadata.file_type().is_fifo() || file.is_terminal();
-        if telling && same_file(&metadata, &stdout) { Self::Stdout } else { Self::Stream(file) }
+        let identifiable = metadata.file_type().is_fifo() || file.is_terminal();
+        if identifiable && same_file(&metadata, &stdout) { Self::Stdout } else { Self::Stream(file) }
     }
 
     fn open(self, new_mode: u32) -> io::Result<Sink> {
@@ -300,9 +300,9 @@ impl Whole {
 
     fn finish(self, file: NamedTempFile) -> io::Result<()> {
         file.as_file().sync_all()?;
-        // A rename follows no link that somebody has laid meanwhile.
+        // A rename does not follow a symbolic link that was created meanwhile.
         let Err(error) = file.persist(fd_path(&self.folder).join(&self.name)) else { return Ok(()) };
-        // A file that is mounted by itself, as containers do, cannot be replaced.
+        // A file that is a mount point, as in containers, cannot be replaced.
         let Some(mut old) = self.replaces.and_then(|replaced| replaced.reopen().ok()) else { return Err(error.error) };
         io::copy(&mut File::open(error.file.path())?, &mut old)?;
         old.sync_all()
@@ -312,27 +312,27 @@ impl Whole {
 impl Replaced {
     /// Gives another file the owner and the mode of this one.
     fn hand_on(&self, to: &File) -> io::Result<()> {
-        let given = to.metadata()?;
-        if (given.uid(), given.gid()) != self.owner {
+        let current = to.metadata()?;
+        if (current.uid(), current.gid()) != self.owner {
             fchown(to, Some(self.owner.0), Some(self.owner.1))?;
         }
         to.set_permissions(Permissions::from_mode(self.mode))
     }
 
-    /// Opens the file to write it again, whatever has its name now.
+    /// Opens the file itself for writing, even if its name now belongs to another file.
     fn reopen(&self) -> io::Result<File> {
         OpenOptions::new().write(true).truncate(true).open(fd_path(&self.file))
     }
 }
 
-/// Output on its way to its place.
+/// Output that is being written.
 #[derive(Debug)]
 pub(super) struct Draft {
     shown: String,
     sink: Sink,
-    /// What goes to a terminal, until all of it is there.
-    held: Option<Vec<u8>>,
-    /// The reader of a pipe has gone away.
+    /// Buffer for a terminal, which gets the complete text at once.
+    buffered: Option<Vec<u8>>,
+    /// The reader of the pipe has closed it.
     closed: bool,
 }
 
@@ -353,15 +353,15 @@ impl Sink {
 }
 
 impl Draft {
-    /// Whether whoever reads has gone away: what is left need not be written.
+    /// Whether the reader has closed the pipe, so that the rest need not be written.
     pub(super) const fn closed(&self) -> bool {
         self.closed
     }
 
-    /// Writes what is left, and lets a file appear in its place.
+    /// Writes the rest and puts the file in place.
     pub(super) fn finish(mut self) -> Result<(), ApiError> {
-        if let Some(held) = self.held.take() {
-            let text = clean::text(&String::from_utf8_lossy(&held));
+        if let Some(buffered) = self.buffered.take() {
+            let text = clean::text(&String::from_utf8_lossy(&buffered));
             self.write_all(text.as_bytes()).map_err(|error| failed(&self.shown, &error))?;
         }
         let finished = match self.sink {
@@ -372,7 +372,7 @@ impl Draft {
         finished.map_err(|error| failed(&self.shown, &error))
     }
 
-    /// An error of writing, with the name of the place.
+    /// A write error that names the destination.
     pub(super) fn failed(&self, error: &io::Error) -> ApiError {
         failed(&self.shown, error)
     }
@@ -380,8 +380,8 @@ impl Draft {
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(held) = &mut self.held {
-            return held.write(bytes);
+        if let Some(buffered) = &mut self.buffered {
+            return buffered.write(bytes);
         }
         if self.closed {
             return Ok(bytes.len());
@@ -400,8 +400,8 @@ impl Write for Draft {
     }
 }
 
-/// Follows a path to its end: symbolic links one by one, because those of `/proc` that stand for descriptors are none.
-fn find(path: &Path) -> Result<Found, Refusal> {
+/// Resolves a path link by link, because the links in `/proc` that stand for descriptors must not be followed.
+fn find(path: &Path) -> Result<Resolved, Refusal> {
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
         let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Err("it is a folder".into()) };
@@ -423,31 +423,32 @@ fn find(path: &Path) -> Result<Found, Refusal> {
         }
         match metadata {
             Some(metadata) if metadata.is_symlink() => at = folder.join(fs::read_link(&here)?),
-            Some(metadata) if !metadata.is_file() => return Ok(Found::Special(here, metadata)),
-            metadata => return Ok(Found::Plain { folder, name: name.to_owned(), metadata }),
+            Some(metadata) if !metadata.is_file() => return Ok(Resolved::Special(here, metadata)),
+            metadata => return Ok(Resolved::Plain { folder, name: name.to_owned(), metadata }),
         }
     }
     Err("it leads through too many links".into())
 }
 
-/// What has a name in a folder of descriptors.
-fn descriptor(path: &Path, folder: &Path, name: &OsStr) -> Result<Found, Refusal> {
+/// Resolves a name in a folder of descriptors.
+fn descriptor(path: &Path, folder: &Path, name: &OsStr) -> Result<Resolved, Refusal> {
     if folder.starts_with(format!("/proc/{}", std::process::id())) {
         let number = name.to_str().and_then(|name| name.parse().ok()).filter(|number| *number >= 0);
-        return number.map(Found::Descriptor).ok_or_else(|| "there is no such descriptor".into());
+        return number.map(Resolved::Descriptor).ok_or_else(|| "there is no such descriptor".into());
     }
     let metadata = path.metadata()?;
-    Ok(Found::Special(path.to_owned(), metadata))
+    Ok(Resolved::Special(path.to_owned(), metadata))
 }
 
-/// Opens a folder after a test that files can be made in it. Its permissions alone do not say so, for root least of all.
+/// Opens a folder after a test that files can be created in it. Its permissions alone do not show that, least of all to
+/// root.
 fn probe(folder: &Path) -> io::Result<OwnedFd> {
     tempfile::tempfile_in(folder)?;
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     Ok(OpenOptions::new().read(true).custom_flags(flags).open(folder)?.into())
 }
 
-/// Whether a file has an access list, or attributes that its user gave it: a new file would not have them.
+/// Whether a file has an access list or user attributes, which a new file would not have.
 fn has_attributes(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     let mut names = vec![0_u8; MAX_ATTRIBUTES];
@@ -461,7 +462,7 @@ fn same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// A path that leads to what is open, whatever has its name.
+/// A path to an open file that does not depend on its name.
 fn fd_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }

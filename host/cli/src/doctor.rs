@@ -1,4 +1,4 @@
-//! `ostler doctor`: one look at everything that a run needs.
+//! `ostler doctor`: checks everything that a run needs.
 
 mod machine;
 mod providers;
@@ -28,17 +28,17 @@ themselves whether they are logged in. The exit code is 1 if something is broken
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {}
 
-/// How it is with one thing.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
-    /// It works, or is not needed by everybody.
+    /// It works with limits, or is optional.
     Warning,
     Broken,
 }
 
-/// What was found out about one thing.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Check {
     name: String,
@@ -118,7 +118,7 @@ fn configuration(context: &Context<'_>) -> Check {
     }
 }
 
-/// Everything that only the host knows.
+/// The checks that need the host.
 async fn of_host(context: &Context<'_>, client: &Client, checks: &mut Vec<Check>) -> Result<(), ApiError> {
     let status = client.get_status().await?;
     checks.push(Check::ok("host", format!("ostler {}, pid {}", status.version, status.pid)));
@@ -144,8 +144,8 @@ async fn of_host(context: &Context<'_>, client: &Client, checks: &mut Vec<Check>
         1 => Check::ok("grants", "1 folder"),
         count => Check::ok("grants", format!("{count} folders")),
     });
-    let asked = providers::check(context, client);
-    checks.extend(progress::while_waiting(context, "agent CLIs", "checking", asked).await?);
+    let detected = providers::check(context, client);
+    checks.extend(progress::while_waiting(context, "agent CLIs", "checking", detected).await?);
     Ok(())
 }
 
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_aligned_and_shows_no_escape_sequences() {
+    fn report_is_aligned_without_escape_sequences() {
         let checks = [
             Check::ok("disk", "12.0 GB free"),
             Check::broken("configuration", "/x\u{1b}[2J has 1 error").hint("`ostler config check` shows them"),

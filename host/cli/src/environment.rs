@@ -1,15 +1,16 @@
 //! Which of the caller's variables go to the host with a request.
 //!
-//! The host was started by somebody else, somewhere else; what the user has set in this terminal counts. Only `PATH`,
-//! language, time zone and proxies, and what the provider's CLI needs is sent, never the whole environment.
+//! The host may have been started in another environment, but a run must see what the user has set in this terminal.
+//! The client sends only `PATH`, the variables for language, time zone and proxies, and those that the provider's CLI
+//! needs, never the whole environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use ostler_protocol::{is_of_caller, matches_name};
 
-/// The variables to send: `PATH`, those that tell how the caller works, and those that the patterns name (`*` at the end stands for anything). Values that are
-/// no UTF-8 cannot be sent and are left out.
+/// The variables to send: `PATH`, language, time zone and proxies, and those that match a pattern. A `*` at the end of
+/// a pattern matches any rest. Variables that are not UTF-8 are omitted.
 pub(super) fn to_send<'a>(
     patterns: impl IntoIterator<Item = &'a str>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -33,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_named_is_sent() {
+    fn sends_only_matching_variables() {
         let variable = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
         let mut variables = vec![
             variable("PATH", "/bin"),

@@ -1,4 +1,4 @@
-//! Exit codes: the outcome for scripts. They are never the child's own.
+//! Exit codes: the outcome for scripts. They never are the exit code of the agent CLI.
 
 use std::process::ExitCode;
 
@@ -7,33 +7,33 @@ use ostler_protocol::{EndReason, ErrorKind, EventType, RunStatus};
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what was asked.
+    /// Success.
     Done,
     /// The run failed.
     RunFailed,
-    /// The command line or the payload is not right.
+    /// The command line or the payload is invalid.
     Usage,
-    /// The run's time was up.
+    /// The run exceeded its time limit.
     Timeout,
-    /// A policy denied it, or it cannot be enforced.
+    /// A policy denied the request, or a restriction cannot be enforced.
     Denied,
-    /// There is no such thing.
+    /// Something that was named does not exist.
     NotFound,
-    /// The provider or the folder is not there, or cannot be used.
+    /// The provider or the folder is missing or cannot be used.
     Unavailable,
-    /// The queue is full, or it contradicts the present state.
+    /// The queue is full, or the request conflicts with the current state.
     Conflict,
-    /// The run did what was asked, but not all of its answer could be delivered, or not it alone.
+    /// The run succeeded, but its answer was printed incompletely, or mixed with the output of earlier attempts.
     Undelivered,
     /// A defect, or a plugin that failed.
     Internal,
     /// Reading or writing failed.
     Io,
-    /// `wait` has waited as long as it was to wait, and a run has not ended.
+    /// The time limit of `wait` expired before all runs ended.
     StillRunning,
-    /// Somebody ended it.
+    /// The run or the command was canceled.
     Canceled,
-    /// The user has left a run that goes on.
+    /// The user detached from a run, which continues.
     Detached,
 }
 
@@ -59,7 +59,7 @@ impl Exit {
         }
     }
 
-    /// The outcome of a run that stands there; `None` where it has not ended.
+    /// The outcome of a run with this status. `None` if the run has not ended.
     #[must_use]
     pub const fn of_status(status: RunStatus, reason: EndReason) -> Option<Self> {
         match status {
@@ -70,7 +70,7 @@ impl Exit {
         }
     }
 
-    /// The outcome that a run's last event stands for; `None` where the event is not a last one.
+    /// The outcome for the terminal event of a run. `None` for other events.
     #[must_use]
     pub const fn of_run(event: EventType, reason: EndReason) -> Option<Self> {
         match event {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_error_has_the_code_of_the_contract() {
+    fn error_kinds_map_to_documented_codes() {
         let table = [
             (ErrorKind::InvalidParams, 2),
             (ErrorKind::PolicyDenied, 4),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_of_a_run_has_a_code() {
+    fn run_ends_map_to_codes() {
         for reason in EndReason::ALL {
             assert_eq!(Exit::of_run(EventType::RunCompleted, *reason), Some(Exit::Done));
             assert_eq!(Exit::of_run(EventType::RunCanceled, *reason), Some(Exit::Canceled));

@@ -47,7 +47,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// The format that was named, or that the extension of the file stands for.
+    /// The format from `--format`, else from the extension of the file.
     fn format(&self) -> Result<ExportFormat, ApiError> {
         if let Some(format) = self.format.as_deref().and_then(ExportFormat::from_name) {
             return Ok(format);
@@ -88,7 +88,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         ApiError::new(ErrorKind::Io, format!("failed to read {shown}: {error}"))
     };
     let mut file = File::open(&result.path).map_err(failed)?;
-    // It is this program's alone now, and goes with it.
+    // The open file stays readable and disappears with this process.
     std::fs::remove_file(&result.path).map_err(failed)?;
     let mut draft = destination.begin()?;
     io::copy(&mut file, &mut draft).map_err(|error| draft.failed(&error))?;
@@ -105,7 +105,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     Ok(Exit::Done)
 }
 
-/// Writes the answer of a run that is done to its file. A reader may let that wait: a signal ends it.
+/// Writes the answer of an ended run to its destination. A slow reader can block this; a signal ends it.
 pub(super) async fn write_answer(
     client: &Client,
     run_id: RunId,
@@ -117,7 +117,7 @@ pub(super) async fn write_answer(
     let failed = |error: io::Error| {
         ApiError::new(ErrorKind::Io, format!("failed to read the answer of run {run_id}: {error}")).hint(hint())
     };
-    // All of it first: nothing of an answer that is not whole may reach the file.
+    // Read all of it first: an incomplete answer must not reach the file.
     let mut whole = BufWriter::new(tempfile::tempfile().map_err(failed)?);
     if !answer::copy(client, &run, &mut |piece| whole.write_all(piece).map_err(failed)).await? {
         return Err(ApiError::new(ErrorKind::NotFound, format!("run {run_id} gave no answer")));
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_format_follows_the_extension_unless_it_is_named() {
+    fn format_follows_extension_unless_given() {
         let format = |format: Option<&str>, output: Option<&str>| {
             let arguments = Arguments {
                 run: "1a2b".to_owned(),

@@ -1,4 +1,4 @@
-//! Errors as the user sees them.
+//! Error messages for the user.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::output::{BAD, WARN, colored, complain, paint};
 use super::{Cli, clean, option_names};
 use ostler_protocol::{ApiError, ErrorKind, Verdict, nearest};
 
-/// Writes an error to standard error: for a person, or as `{"error": …}` on one line.
+/// Prints an error to standard error: as text, or as `{"error": …}` on one line.
 pub(super) fn report(error: &ApiError, json: bool) {
     let stderr = io::stderr();
     if json {
@@ -25,14 +25,14 @@ pub(super) fn report(error: &ApiError, json: bool) {
     }
 }
 
-/// Writes what is wrong with the command line, or the help that was asked for.
+/// Prints an error of the command line, or the help or version if requested.
 pub(super) fn report_usage(mut error: clap::Error, args: &[OsString]) -> ExitCode {
     let hint = better_hint(&mut error, args);
-    let asked = matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion);
+    let requested = matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion);
     let json = args.iter().take_while(|argument| *argument != "--").any(|argument| {
         argument.to_str().is_some_and(|argument| argument == "--json" || argument.starts_with("--json="))
     });
-    if json && !asked {
+    if json && !requested {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
@@ -50,10 +50,10 @@ pub(super) fn report_usage(mut error: clap::Error, args: &[OsString]) -> ExitCod
             complain(&format!("hint: {hint}"));
         }
     }
-    if asked { Exit::Done.into() } else { Exit::Usage.into() }
+    if requested { Exit::Done.into() } else { Exit::Usage.into() }
 }
 
-/// Corrects the tips of an error of the command line, and gives a hint where there is a better one.
+/// Corrects the suggestions of an error of the command line. Returns a hint that fits better, if there is one.
 fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
     let text = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -76,7 +76,7 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
         }
         ClapKind::UnknownArgument => {
             let wrong = text(error, ContextKind::InvalidArg)?;
-            // "To pass it as a value" helps nobody who mistyped an option.
+            // The tip "to pass it as a value" does not help after a mistyped option.
             error.remove(ContextKind::Suggested);
             if wrong.starts_with('-') {
                 let suggested = text(error, ContextKind::SuggestedArg);
@@ -91,7 +91,7 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
     }
 }
 
-/// Words of other programs, each with the command that does it here.
+/// Command names of other programs, each with the command to use here.
 const OTHER_WORDS: [(&str, &str); 22] = [
     ("abort", "cancel"),
     ("daemon", "serve"),
@@ -117,7 +117,7 @@ const OTHER_WORDS: [(&str, &str); 22] = [
     ("tail", "logs -f"),
 ];
 
-/// The commands that were typed, as far as they are known: `chat`, `send`.
+/// The known commands among the arguments: `chat`, `send`.
 fn typed_commands(args: &[OsString]) -> Vec<clap::Command> {
     let mut found = vec![Cli::command()];
     for argument in args.iter().skip(1).filter_map(|argument| argument.to_str()) {
@@ -133,17 +133,17 @@ fn known_commands(typed: &[clap::Command]) -> Vec<String> {
     visible.flat_map(|command| command.get_name_and_visible_aliases()).map(str::to_owned).collect()
 }
 
-/// Whether what was typed is a command whose last argument is a prompt.
+/// Whether the typed command takes a prompt.
 fn takes_prompt(args: &[OsString]) -> bool {
     let typed = typed_commands(args);
     typed.last().is_some_and(|command| command.get_positionals().any(|argument| argument.get_id() == "prompt"))
 }
 
-/// An error over several lines: the message, each problem with its pointer, each finding, the hint.
+/// Formats an error on several lines: the message, each problem with its pointer, each finding, the hint.
 pub(super) fn render(error: &ApiError, color: bool) -> String {
     let mut text = paint(color, BAD, "error:");
     let listed = ApiError::invalid(error.problems.clone()).message;
-    // A message that only strings several problems together is replaced by the list of them.
+    // A message that only joins the problems is replaced by their list.
     let head = match error.message.strip_suffix(&listed) {
         Some(before) if error.problems.len() > 1 => format!("{before}{} problems", error.problems.len()),
         _ => error.message.clone(),
@@ -162,9 +162,10 @@ pub(super) fn render(error: &ApiError, color: bool) -> String {
             Verdict::Ask => paint(color, BAD, "needs consent"),
             Verdict::Deny => paint(color, BAD, "denied"),
         };
-        let place = finding.pointer.as_deref().map(|pointer| format!(" {}", clean::line(pointer))).unwrap_or_default();
-        let _ = write!(text, "  {word} by {}/{}{place}", clean::line(&finding.policy), clean::line(&finding.check));
-        // The error's message is often that of its only finding.
+        let location =
+            finding.pointer.as_deref().map(|pointer| format!(" {}", clean::line(pointer))).unwrap_or_default();
+        let _ = write!(text, "  {word} by {}/{}{location}", clean::line(&finding.policy), clean::line(&finding.check));
+        // The error often has the message of its only finding.
         if !error.message.ends_with(&finding.message) {
             let _ = write!(text, ": {}", indent(&finding.message));
         }
@@ -179,7 +180,7 @@ pub(super) fn render(error: &ApiError, color: bool) -> String {
     text
 }
 
-/// Further lines of a message stand under its first.
+/// Indents the lines of a message after the first.
 fn indent(message: &str) -> String {
     clean::text(message.trim_end()).replace('\n', "\n    ")
 }
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn one_error_with_findings_and_hint() {
+    fn renders_findings_and_hint() {
         let mut error = ApiError::new(ErrorKind::PolicyDenied, "a policy denied the run").hint("ostler grant add /x");
         error.findings = vec![
             finding(Verdict::Allow, None, None),
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_error_says_its_finding_does_not_repeat() {
+    fn omits_finding_message_that_the_error_contains() {
         let mut error = ApiError::new(ErrorKind::PolicyDenied, "denied by policy: /x is in no grant").hint("grant it");
         error.findings = vec![finding(Verdict::Deny, Some("/cwd"), Some("grant it"))];
         insta::assert_snapshot!(render(&error, false), @r"
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn several_problems_stand_one_by_one() {
+    fn lists_each_problem_on_its_own_line() {
         let problem =
             |pointer: &str, message: &str| Problem { pointer: pointer.to_owned(), message: message.to_owned() };
         let error =
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_its_own_stands_above_its_problems() {
+    fn prints_own_message_before_problems() {
         let problem = |message: &str| Problem { pointer: "--env A".to_owned(), message: message.to_owned() };
         let mut error = ApiError::new(ErrorKind::Conflict, "the values are gone");
         error.problems = vec![problem("pass it again")];
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_named_in_place_of_another_word_exists() {
+    fn suggested_commands_exist() {
         let root = Cli::command();
         for (word, command) in OTHER_WORDS {
             assert!(root.find_subcommand(word).is_none(), "{word} is a command");
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn words_behind_a_prompt_get_a_hint_about_quotation_marks() {
+    fn extra_words_after_prompt_get_quoting_hint() {
         let hint = |args: &[&str]| {
             let args: Vec<OsString> = args.iter().map(OsString::from).collect();
             let mut error = <Cli as clap::Parser>::try_parse_from(&args).unwrap_err();
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_of_others_are_shown() {
+    fn shows_escape_sequences_as_symbols() {
         let error = ApiError::new(ErrorKind::Io, "bad \u{1b}[2Jname");
         assert_eq!(render(&error, false), "error: bad ␛[2Jname\n");
         assert!(render(&error, true).starts_with('\u{1b}'), "its own colours stay");

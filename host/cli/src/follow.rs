@@ -1,4 +1,4 @@
-//! Following a run to its end: answer, progress, cancellation.
+//! Follows a run to its end: answer, progress, cancellation.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,34 +18,34 @@ use ostler_client::{Client, ClientError, StreamItem};
 use ostler_protocol::methods::{CancelResult, SubscribeParams};
 use ostler_protocol::{ApiError, Event, JobRecord, RunId, WaitReason};
 
-/// Between two questions for a waiting run's place.
-const ASK_PLACE: Duration = Duration::from_secs(2);
+/// Interval between two queries for the queue position of a waiting run.
+const POSITION_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What Ctrl-C and SIGTERM mean.
+/// What Ctrl-C and SIGTERM do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnInterrupt {
-    /// They cancel the run; the second one leaves.
+    /// The first signal cancels the run; the second one detaches.
     Cancel,
-    /// They leave the run, which continues.
+    /// They detach from the run, which continues.
     Leave,
 }
 
 /// How to follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options<'a> {
-    /// What the spinner calls the run.
+    /// Name of the run beside the spinner.
     pub(super) label: &'a str,
     pub(super) quiet: bool,
-    /// It is to be cancelled at once: the user said so before its id was known.
+    /// Cancel the run at once: the user asked for that before its id was known.
     pub(super) cancel: bool,
-    /// The answer goes to a file as well, so that standard output need not be it.
+    /// The answer is also written to a file, so standard output may contain more than the answer.
     pub(super) filed: bool,
     pub(super) on_interrupt: OnInterrupt,
-    /// Events up to this cursor are taken in and not shown: the user joins the run there.
+    /// Events up to this cursor are processed but not shown: the user joins the run there.
     pub(super) joined_at: Option<u64>,
 }
 
-/// Shows a run until it has ended, and gives its outcome.
+/// Shows a run until it has ended. Returns its outcome.
 pub(super) async fn follow(
     context: &mut Context<'_>,
     client: &Client,
@@ -59,14 +59,14 @@ pub(super) async fn follow(
         json_result: context.json_result,
         filed: options.filed,
         joined_at: options.joined_at,
-        told_of_pause: String::new(),
+        reported_pause: String::new(),
         run: format::short_id(run_id),
         printer: Printer::new(format::short_id(run_id)),
         answer: Answer::default(),
         progress: Progress::new(options.label, quiet, &context.out),
     };
     let mut events = client.follow(SubscribeParams { run_id: Some(run_id), ..SubscribeParams::default() });
-    let mut places = watch_place(client, run_id, view.progress.visible());
+    let mut positions = watch_position(client, run_id, view.progress.visible());
     let mut tick = tokio::time::interval(TICK);
     let mut detach = Detach::listen()?;
     let mut reader_gone = pin!(context.out.reader_gone());
@@ -97,7 +97,7 @@ pub(super) async fn follow(
                 }
                 cancel = view.cancel(&mut context.out, client, run_id)?;
             }
-            // After a good answer the last event is on its way; only a cancel that failed ends the waiting.
+            // After a successful cancel the terminal event follows; only a failed cancel ends the loop here.
             result = cancel.answered() => result?,
             item = events.next() => match item {
                 Ok(StreamItem::Event(event)) => {
@@ -110,20 +110,20 @@ pub(super) async fn follow(
                 }
                 Ok(StreamItem::Interrupted(_)) => {
                     let text = "lost the connection to the host; reconnecting".to_owned();
-                    view.tell(&mut context.out, &Note { level: Level::Warning, text })?;
+                    view.show_note(&mut context.out, &Note { level: Level::Warning, text })?;
                 }
                 Err(error) => return Err(error.into()),
             },
-            Some(job) = places.receiver.recv() => view.waits(&mut context.out, &job)?,
+            Some(job) = positions.receiver.recv() => view.waits(&mut context.out, &job)?,
             _ = tick.tick(), if view.progress.moves() => view.progress.tick(view.printer.at_line_start()),
         }
         if !view.progress.waiting() {
-            places.end();
+            positions.end();
         }
     }
 }
 
-/// How far a wish to cancel has come.
+/// State of a request to cancel.
 enum Cancel {
     NotAsked,
     Asked(JoinHandle<Result<CancelResult, ClientError>>),
@@ -131,7 +131,7 @@ enum Cancel {
 }
 
 impl Cancel {
-    /// Waits for the host's answer, once; for ever where there is none to come. Cancel-safe.
+    /// Waits for the host's answer, once. Never returns if there is no pending request. Cancel-safe.
     async fn answered(&mut self) -> Result<(), ApiError> {
         let Self::Asked(call) = self else { return std::future::pending().await };
         let outcome = call.await;
@@ -144,14 +144,14 @@ impl Cancel {
     }
 }
 
-/// What follows a run on the user's side.
+/// The view of a run that is followed.
 struct View {
     json: bool,
     json_result: bool,
     filed: bool,
     joined_at: Option<u64>,
-    /// What was told last of a pause for which the run waits.
-    told_of_pause: String,
+    /// The last message about a pause that blocks the run; empty if there is no pause.
+    reported_pause: String,
     run: String,
     printer: Printer,
     answer: Answer,
@@ -182,7 +182,7 @@ impl View {
             self.progress.hide();
         }
         for note in &step.notes {
-            self.tell(out, note)?;
+            self.show_note(out, note)?;
         }
         if let Some(activity) = step.activity {
             self.progress.set(activity);
@@ -193,16 +193,16 @@ impl View {
                 "standard output holds what earlier attempts of run {id} printed as well\n\
                  hint: `ostler export {id} --format txt --output -` prints the answer alone"
             );
-            self.tell(out, &Note { level: Level::Error, text })?;
+            self.show_note(out, &Note { level: Level::Error, text })?;
             return Ok(Some(Exit::Undelivered));
         }
         Ok(step.end)
     }
 
-    /// The run still waits: at another place, or because somebody has paused the queue.
+    /// Updates the queue position of a waiting run, and reports a paused queue.
     fn waits(&mut self, out: &mut Output, job: &JobRecord) -> Result<(), ApiError> {
-        if let Some(place) = job.position {
-            self.progress.place(place);
+        if let Some(position) = job.position {
+            self.progress.set_position(position);
         }
         let paused = match job.reason {
             Some(WaitReason::Paused) => "the queue is paused; `ostler queue resume` resumes it".to_owned(),
@@ -211,16 +211,16 @@ impl View {
             }
             _ => String::new(),
         };
-        if paused != self.told_of_pause {
-            self.told_of_pause.clone_from(&paused);
+        if paused != self.reported_pause {
+            self.reported_pause.clone_from(&paused);
             if !paused.is_empty() {
-                self.tell(out, &Note { level: Level::Warning, text: paused })?;
+                self.show_note(out, &Note { level: Level::Warning, text: paused })?;
             }
         }
         Ok(())
     }
 
-    /// Takes in what happened before the user joined.
+    /// Processes an event from before the user joined, without showing it.
     fn pass_over(&mut self, event: &Event) -> Option<Exit> {
         let step = self.printer.take(event);
         let _ = self.printer.break_line();
@@ -233,13 +233,13 @@ impl View {
     fn cancel(&mut self, out: &mut Output, client: &Client, run_id: RunId) -> Result<Cancel, ApiError> {
         let id = format::short_id(run_id);
         let text = format!("canceling run {id} (press Ctrl-C again to exit without waiting)");
-        self.tell(out, &Note { level: Level::Info, text })?;
+        self.show_note(out, &Note { level: Level::Info, text })?;
         let client = client.clone();
         Ok(Cancel::Asked(tokio::spawn(async move { client.cancel_run(run_id).await })))
     }
 
-    /// Shows a note, on a line of its own also where the agent's text is on the same terminal.
-    fn tell(&mut self, out: &mut Output, note: &Note) -> Result<(), ApiError> {
+    /// Shows a note on a line of its own, even if the agent's text is on the same terminal.
+    fn show_note(&mut self, out: &mut Output, note: &Note) -> Result<(), ApiError> {
         if self.progress.wants(note) && out.stdout_terminal {
             self.answer.write(out, self.printer.break_line().as_bytes())?;
         }
@@ -248,13 +248,13 @@ impl View {
     }
 }
 
-/// Asks where a run stands in the queue while it waits.
-struct Places {
+/// Polls the queue position of a waiting run.
+struct PositionWatch {
     receiver: mpsc::Receiver<JobRecord>,
     task: Option<JoinHandle<()>>,
 }
 
-impl Places {
+impl PositionWatch {
     fn end(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -262,19 +262,19 @@ impl Places {
     }
 }
 
-impl Drop for Places {
+impl Drop for PositionWatch {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-fn watch_place(client: &Client, run_id: RunId, wanted: bool) -> Places {
+fn watch_position(client: &Client, run_id: RunId, wanted: bool) -> PositionWatch {
     let (sender, receiver) = mpsc::channel(1);
     let client = client.clone();
     let task = wanted.then(|| {
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(ASK_PLACE).await;
+                tokio::time::sleep(POSITION_INTERVAL).await;
                 let Ok(jobs) = client.try_list_queue().await else { continue };
                 let job = jobs.into_iter().find(|job| job.run_id == run_id);
                 if let Some(job) = job
@@ -285,5 +285,5 @@ fn watch_place(client: &Client, run_id: RunId, wanted: bool) -> Places {
             }
         })
     });
-    Places { receiver, task }
+    PositionWatch { receiver, task }
 }

@@ -9,17 +9,17 @@ use super::{option_names, times};
 use ostler_protocol::Usage;
 use ostler_protocol::methods::Reload;
 
-/// Digits of a short id. They are the last ones: ids begin with the time, so runs of one minute begin alike, while
-/// their ends are random.
+/// Digits of a short id: the last ones of the id. Ids begin with the time, so the first digits of recent ids are equal;
+/// the last digits are random.
 const SHORT_ID: usize = 8;
 
-/// The short form of an id, which every verb takes.
+/// The short form of an id, which every command accepts.
 pub(super) fn short_id(id: impl Display) -> String {
     let id = id.to_string();
     id.get(id.len().saturating_sub(SHORT_ID)..).unwrap_or(&id).to_owned()
 }
 
-/// A moment, as short as it can be told from now: the time today, day and time this year, else the date.
+/// A time in the shortest unambiguous form: the time for today, day and time for this year, else the date.
 pub(super) fn moment(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let (time, now) = (time.to_zoned(zone.clone()), now.to_zoned(zone.clone()));
     let form = if time.date() == now.date() {
@@ -27,7 +27,7 @@ pub(super) fn moment(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String
     } else if time.year() == now.year() {
         "%b %e %H:%M"
     } else if time > now {
-        // When something will happen is wanted to the minute.
+        // A time in the future is shown to the minute.
         "%Y-%m-%d %H:%M"
     } else {
         "%Y-%m-%d"
@@ -35,12 +35,12 @@ pub(super) fn moment(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String
     time.strftime(form).to_string()
 }
 
-/// A moment from now, in the local zone.
+/// A time as [`moment`] formats it, in the local zone.
 pub(super) fn local(time: Timestamp) -> String {
     moment(time, times::now(), &TimeZone::system())
 }
 
-/// A moment in full, in the local zone.
+/// Date, time and zone, in the local zone.
 pub(super) fn local_full(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
@@ -56,12 +56,12 @@ pub(super) fn duration(milliseconds: u64) -> String {
     }
 }
 
-/// From one moment to another.
+/// The duration from one time to another.
 pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
     duration(u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0))
 }
 
-/// What a reload has changed, in lines: keys of the configuration, then plugins.
+/// What a reload has changed, one line each: keys of the configuration, then plugins.
 pub(super) fn reload(reload: &Reload) -> Vec<String> {
     let mut lines = reload.changed.clone();
     if reload.more_changed > 0 {
@@ -104,7 +104,7 @@ fn tokens_of(number: u64, kind: &str) -> String {
     format!("{} {kind} {}", count(number), if number == 1 { "token" } else { "tokens" })
 }
 
-/// Tokens and money in a few words; empty if nothing was told.
+/// Tokens and cost in a few words; empty if none were reported.
 pub(super) fn usage(usage: &Usage) -> String {
     let mut parts = Vec::new();
     if let Some(tokens) = usage.input_tokens {
@@ -130,7 +130,7 @@ mod tests {
     use ostler_protocol::RunId;
 
     #[test]
-    fn moments_are_local_and_short() {
+    fn formats_moments_short_in_local_zone() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let now: Timestamp = "2026-03-05T22:30:00Z".parse().unwrap();
         let at = |text: &str| moment(text.parse().unwrap(), now, &zone);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn formats_durations() {
         let table =
             [(0, "0.0s"), (449, "0.4s"), (9_999, "9.9s"), (10_000, "10s"), (185_000, "3m05s"), (7_620_000, "2h07m")];
         for (milliseconds, text) in table {
@@ -154,22 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn figures() {
+    fn formats_counts_and_usage() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        let told = Usage {
+        let reported = Usage {
             input_tokens: Some(1500),
             output_tokens: Some(20),
             cost_micro_usd: Some(1_234_567),
             whole_session: true,
             ..Usage::default()
         };
-        assert_eq!(usage(&told), "1,500 input tokens, 20 output tokens, 1.2345 USD, for the whole session");
+        assert_eq!(usage(&reported), "1,500 input tokens, 20 output tokens, 1.2345 USD, for the whole session");
         let one = Usage { output_tokens: Some(1), ..Usage::default() };
         assert_eq!((usage(&one).as_str(), usage(&Usage::default()).as_str()), ("1 output token", ""));
     }
 
     #[test]
-    fn short_ids_are_the_random_end() {
+    fn short_id_is_the_random_suffix() {
         let id: RunId = "01999999-8888-7777-8666-123456789abc".parse().unwrap();
         assert_eq!(short_id(id), "56789abc");
     }

@@ -1,4 +1,4 @@
-//! Ids as people write them: whole, or enough of their beginning or end, or `last`, `@` and `@2` for the newest ones.
+//! Resolves the ids that people type: complete ids, their first or last digits, or `last`, `@` and `@2` for the newest.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -10,14 +10,14 @@ use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId};
 use super::clean;
 use super::format;
 
-/// Fewer digits would name another one tomorrow.
+/// Minimum number of digits of a partial id. Fewer would soon be ambiguous.
 const MIN_DIGITS: usize = 4;
-/// Things that are looked through, newest first.
+/// Maximum number of items that are searched, newest first.
 const MAX_LOOKED_AT: u64 = 50_000;
-/// Things in one page.
+/// Items per page.
 const PAGE: u32 = 1000;
 
-/// The runs that `texts` name, each once. All names first, so that a wrong one stops the whole command.
+/// The runs that `texts` name, without duplicates. Fails if any text is wrong, before the command does anything.
 pub(super) async fn runs(client: &Client, texts: &[String]) -> Result<Vec<RunId>, ApiError> {
     let mut found = Vec::new();
     for text in texts {
@@ -61,17 +61,17 @@ pub(super) async fn conversation(client: &Client, text: &str) -> Result<Conversa
     id.await.map(ConversationId::from)
 }
 
-/// What an id is one of.
+/// What an id identifies.
 struct Kind {
     name: &'static str,
-    /// The command that lists them.
+    /// The command that lists these items.
     list: &'static str,
 }
 
 const RUN: Kind = Kind { name: "run", list: "ostler runs" };
 const CONVERSATION: Kind = Kind { name: "conversation", list: "ostler chat list" };
 
-/// Something with an id.
+/// An item with an id.
 #[derive(Debug)]
 struct Named {
     id: Uuid,
@@ -79,7 +79,7 @@ struct Named {
     title: String,
 }
 
-/// Looks through pages, each with how many there are in all, unless the text is a whole id.
+/// Resolves a text to an id. Unless the text is a complete id, searches the pages that `page` returns with the total.
 async fn resolve(
     kind: &Kind,
     text: &str,
@@ -109,7 +109,7 @@ async fn resolve(
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     Whole(Uuid),
-    /// The newest is 1.
+    /// Number of the item, counted from the newest, which is 1.
     Newest(u64),
     /// Hexadecimal digits, lower case, without hyphens.
     Part(String),
@@ -196,7 +196,7 @@ mod tests {
     const ID: &str = "01999999-8888-7777-8666-123456789abc";
 
     #[test]
-    fn whole_ids_and_parts() {
+    fn parses_whole_ids_and_parts() {
         let whole = Wanted::Whole(ID.parse().unwrap());
         assert_eq!(RUN.parse(ID).unwrap(), whole);
         assert_eq!(RUN.parse(&ID.replace('-', "").to_uppercase()).unwrap(), whole);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_fits_at_either_end() {
+    fn part_matches_start_or_end() {
         let id: Uuid = ID.parse().unwrap();
         assert!(matches(id, "019999998888"));
         assert!(matches(id, "56789abc"));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_picked_and_several_are_listed() {
+    fn picks_single_match_and_lists_several() {
         let named = |id: &str, title: &str| Named {
             id: id.parse().unwrap(),
             at: Timestamp::UNIX_EPOCH,

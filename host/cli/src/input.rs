@@ -1,4 +1,4 @@
-//! Prompts, schemas and payloads from standard input and files, with bounds.
+//! Reads prompts, schemas and payloads from standard input and files, with a size limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,27 +9,27 @@ use serde_json::Value;
 use super::clean;
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Longest input that is read, in bytes.
+/// Maximum size of an input, in bytes.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Text from standard input.
+/// Reads UTF-8 text from standard input. `what` names it in errors.
 pub(super) fn stdin_text(what: &str) -> Result<String, ApiError> {
     text(what, "standard input", io::stdin().lock())
 }
 
-/// Text from a file.
+/// Reads UTF-8 text from a file. `what` names it in errors.
 pub(super) fn file_text(what: &str, path: &Path) -> Result<String, ApiError> {
     let name = clean::line(&path.display().to_string());
     let file = File::open(path).map_err(|error| failed(what, &name, &error))?;
     text(what, &name, file)
 }
 
-/// Whether a path stands for standard input.
+/// Whether a path names standard input.
 pub(super) fn is_stdin(path: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
 }
 
-/// JSON from a file, or from standard input for `-`.
+/// Reads JSON from a file, or from standard input for `-`.
 pub(super) fn json(what: &str, path: &Path) -> Result<Value, ApiError> {
     let (name, text) = if is_stdin(path) {
         ("standard input".to_owned(), stdin_text(what)?)
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_and_encoding() {
+    fn rejects_long_input_and_invalid_utf8() {
         assert_eq!(text("prompt", "standard input", "Grüße\n".as_bytes()).unwrap(), "Grüße\n");
         let error = text("prompt", "standard input", io::repeat(b'x')).unwrap_err();
         assert_eq!(error.message, "the prompt in standard input is longer than 8 MiB");
@@ -75,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn standard_input_has_several_names() {
+    fn recognizes_names_of_standard_input() {
         assert!(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].into_iter().all(|name| is_stdin(Path::new(name))));
         assert!(!["", "./-", "stdin", "/dev/fd/3"].into_iter().any(|name| is_stdin(Path::new(name))));
     }
 
     #[test]
-    fn files_are_named() {
+    fn error_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let error = file_text("prompt", &folder.path().join("nowhere.md")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Io);

@@ -1,8 +1,24 @@
-//! The command line: a file for each verb, and what they share.
+//! The commands of `ostler`: one module per command, and the modules that they share.
 //!
-//! Verbs are clients of the host and know nothing of how it works. The two that are not, `serve` and `redact`, get what
-//! they need through [`LocalCommands`]. Answers go to standard output, everything else to standard error, and the
-//! outcome is the exit code ([`Exit`]).
+//! **Dispatch.** [`main`] parses the arguments with clap, builds a context (global options, paths, output streams) and
+//! calls the `execute` function of one command. It returns an [`Exit`], which becomes the exit code, or an error, which
+//! is printed to standard error.
+//!
+//! **Host.** Almost every command is a client of the host: it connects to the socket of the data folder, starts a host
+//! in the background if none is running, and makes API calls. A few commands need the configuration, the plugins or a
+//! host inside this process: `serve`, `redact`, `config` and shell completion. They get it through [`LocalCommands`],
+//! which the binary implements, so this crate does not depend on the engine.
+//!
+//! **Submit.** `run`, `rerun` and `chat send` turn options into a start payload (`payload`), submit it (`submit`) and
+//! follow the events of the run (`follow`). The host validates fields and limits; its errors name fields by JSON
+//! Pointer, and `option_names` replaces those by options.
+//!
+//! **Output.** Results go to standard output, everything else to standard error. `printer` maps events to text without
+//! doing any output; `progress` draws the spinner. All text from agents and hosts passes `clean` on its way to a
+//! terminal. `--json` prints results, and errors on standard error, as JSON.
+//!
+//! **Files.** `destination` writes files that the user names: it rejects a bad destination before any work is done, and
+//! replaces a plain file only when its content is complete.
 
 mod answer;
 mod ask;
@@ -89,36 +105,35 @@ use context::Context;
 use ostler_config::{Config, ConfigDiagnostic, Paths};
 use ostler_protocol::ApiError;
 
-/// What verbs need that does not go through the host's socket.
+/// What commands need from this process instead of from the host's socket.
 pub trait LocalCommands {
-    /// Redacts `inputs`, one after the other, to `output` with the redactor that the host would use, and gives the number
-    /// of secrets taken out. All other bytes stay as they are. Writes nothing of what it could not check.
+    /// Redacts `inputs` in order and writes them to `output`, with the redactor that the host would use. Returns the
+    /// number of secrets removed. All other bytes are unchanged. Never writes text that was not checked.
     ///
     /// # Errors
-    /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
-    /// configuration.
+    /// `PLUGIN_FAILED` if no redactor can run, `IO` if reading or writing fails, and errors of the configuration.
     fn redact(&self, paths: &Paths, inputs: &mut [Box<dyn Read>], output: &mut dyn Write) -> Result<u64, ApiError>;
 
-    /// The configuration that a host starting now would have: defaults, file, and what was set at run time.
+    /// The configuration that a host starting now would have: defaults, file, and runtime settings.
     ///
     /// # Errors
-    /// Whatever is wrong with the file, and `IO` if what was set cannot be read.
+    /// The errors of the file, and `IO` if the runtime settings cannot be read.
     fn config(&self, paths: &Paths) -> Result<Config, ApiError>;
 
-    /// What the plugins that the host would have refuse in a configuration.
+    /// Checks a configuration with the plugins that the host would load. Returns what they reject.
     ///
     /// # Errors
-    /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
-    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError>;
+    /// `PLUGIN_FAILED` if plugins cannot be loaded at all.
+    fn diagnostics(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError>;
 
-    /// What can be named on the command line, for completions. Whatever cannot be read is left out: nobody can be told.
+    /// The names of a kind, for shell completion. Names that cannot be read are omitted without an error.
     fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named>;
 
-    /// Runs a host until it ends. Calls `progress` with what it does until then, and `ready` with the socket's path once
-    /// connections are taken.
+    /// Runs a host until it ends. Calls `progress` with each slow step of the start, and `ready` with the path of the
+    /// socket when the host accepts connections.
     ///
     /// # Errors
-    /// Why it could not start: `CONFLICT` where another host holds the lock.
+    /// The error that prevented the start: `CONFLICT` if another host has the lock of the data folder.
     fn serve(
         &self,
         paths: &Paths,
@@ -192,7 +207,7 @@ pub(crate) struct Global {
     color: Option<ColorWhen>,
 }
 
-/// What a command that follows a run prints with `--json`. All others print their one result in either form.
+/// What `--json` prints for a command that follows a run. Other commands ignore the form and print their one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum JsonForm {
     /// An event on each line.
@@ -209,7 +224,7 @@ enum ColorWhen {
 }
 
 impl ColorWhen {
-    /// What the arguments say, before they are parsed: errors of the command line have colours, too.
+    /// Finds `--color` before the arguments are parsed, because errors of the command line are colored, too.
     fn find(args: &[OsString]) -> Option<Self> {
         let mut args =
             args.iter().skip(1).take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
@@ -284,7 +299,7 @@ enum Command {
     Version(version::Arguments),
 }
 
-/// The command line's entry: `args` begin with the program's name.
+/// Runs the command line. `args` begin with the name of the program.
 pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(color) = ColorWhen::find(&args) {
@@ -357,7 +372,7 @@ impl Command {
                 }
             }
         });
-        // A thread may still wait for an answer on the terminal; it must not keep the program.
+        // A thread may still wait for terminal input; it must not block the end of the program.
         runtime.shutdown_background();
         result
     }

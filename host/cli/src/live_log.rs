@@ -1,4 +1,4 @@
-//! The log of a run while it happens: texts appear piece by piece.
+//! The log of a run while it is running: texts appear piece by piece.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use super::logs::{Line, Log, StreamId, head, indent, render};
 use super::output::Output;
 use ostler_protocol::{Event, EventType, Semantic};
 
-/// Turns events into text as they come. A text whose pieces come one by one is an entry that grows.
+/// Turns events into text as they arrive. A text that arrives in pieces is an entry that grows.
 #[derive(Debug)]
 pub(super) struct LiveLog {
     log: Log,
-    /// How much was shown of each text whose end has not come, in bytes.
+    /// Number of bytes that were shown of each unfinished text.
     shown: HashMap<StreamId, usize>,
     /// The entry that grows.
     current: Option<Growing>,
@@ -22,7 +22,7 @@ pub(super) struct LiveLog {
 struct Growing {
     stream: StreamId,
     cleaner: Cleaner,
-    /// What further lines begin with.
+    /// Prefix of the lines after the first.
     indent: String,
     at_line_start: bool,
     /// Blank lines that are shown only if something follows.
@@ -59,12 +59,12 @@ impl Growing {
 }
 
 impl LiveLog {
-    /// Goes on from what has happened before. Of texts that have not ended, nothing was shown.
+    /// Continues a log. Its unfinished texts count as not shown.
     pub(super) fn new(log: Log) -> Self {
         Self { log, shown: HashMap::new(), current: None }
     }
 
-    /// What an event adds to what is shown.
+    /// Processes an event. Returns the text to print.
     pub(super) fn take(&mut self, out: &Output, event: &Event) -> String {
         let mut text = String::new();
         let semantic = match event.kind {
@@ -95,7 +95,7 @@ impl LiveLog {
         text
     }
 
-    /// Shows what is known of a text and was not shown.
+    /// Shows the part of a text that was not shown yet.
     fn piece(&mut self, out: &Output, event: &Event, stream: &StreamId, text: &mut String) {
         let Some(joined) = self.log.open.get(stream).map(|open| &open.text) else { return };
         let shown = self.shown.entry(stream.clone()).or_default();
@@ -105,7 +105,7 @@ impl LiveLog {
         self.grow(out, event, stream.channel.heading(), stream, text).push(&rest, text);
     }
 
-    /// The entry of a stream, which is begun where another one was growing.
+    /// The growing entry of a stream. Closes the entry of another stream first.
     fn grow(&mut self, out: &Output, event: &Event, what: &str, stream: &StreamId, text: &mut String) -> &mut Growing {
         if self.current.as_ref().is_none_or(|current| current.stream != *stream) {
             self.close(text);
@@ -131,7 +131,7 @@ impl LiveLog {
         text.push_str(&render(out, event.timestamp, line));
     }
 
-    /// A text is complete of which something was shown.
+    /// Completes a text that was partly shown.
     fn complete(&mut self, out: &Output, event: &Event, stream: &StreamId, text: &mut String) {
         let shown = self.shown.remove(stream).unwrap_or_default();
         let joined = self.log.open.get(stream).map(|open| open.text.clone()).unwrap_or_default();
@@ -139,7 +139,7 @@ impl LiveLog {
         let Some(mut line) = self.log.line(event) else { return };
         if let Some(code) = line.text.strip_suffix(before).filter(|_| line.what == "result") {
             line.text = code.trim_end().to_owned();
-            // What it printed stands above.
+            // The output is already shown above.
             if line.text.is_empty() {
                 self.close(text);
             } else {
@@ -154,7 +154,7 @@ impl LiveLog {
             }
             Some(_) => self.close(text),
             None if line.text.trim() == before.trim() => self.close(text),
-            // It says something else than its pieces did, and it is what counts.
+            // The complete text differs from its pieces and is authoritative.
             None => self.entry(out, event, &line, text),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_shown_as_they_come_and_not_again() {
+    fn shows_each_piece_once() {
         let shown = play(&[
             delta("m", "Hel"),
             delta("m", "lo\n"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_between_has_a_line_of_its_own() {
+    fn interleaved_entries_get_their_own_lines() {
         let shown = play(&[
             delta("m", "one"),
             json!({"kind": "tool_start", "id": "t", "tool": "shell", "commands": ["ls"]}),
@@ -221,20 +221,20 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_text_adds_what_its_pieces_left_out_and_corrects_them() {
+    fn whole_text_completes_and_corrects_its_pieces() {
         let whole = |text: &str| json!({"kind": "text", "message": "m", "text": text});
         assert_eq!(play(&[delta("m", "Hel"), whole("Hello")]), ["says      Hel", "lo\n"]);
         assert_eq!(play(&[delta("m", "Hel"), whole("Goodbye")]), ["says      Hel", "\nsays      Goodbye\n"]);
     }
 
     #[test]
-    fn a_text_without_an_end_ends_with_the_run() {
+    fn run_end_closes_unfinished_text() {
         let end = json!({"reason": "timeout", "message": "too long"});
         assert_eq!(play(&[delta("m", "half\u{1b}["), end]), ["says      half", "␛[\nfailed    timeout: too long\n"]);
     }
 
     #[test]
-    fn what_was_said_before_is_shown_with_the_next_piece() {
+    fn shows_earlier_text_with_the_next_piece() {
         let mut log = Log::default();
         assert_eq!(log.line(&event(EventType::Semantic, delta("m", "Hel"))), None);
         let mut live = LiveLog::new(log);

@@ -28,7 +28,7 @@ Examples:
 
 With -f, text is shown as it comes, and the exit code is the run's. Ctrl-C leaves the run running.";
 
-/// Entries that `-n` can ask for: they are kept in memory.
+/// Maximum for `-n`: the entries are kept in memory.
 const MAX_TAIL: u64 = 100_000;
 
 /// Show the events of a run
@@ -51,7 +51,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let mut log = Log::default();
     let mut tail = arguments.tail.map(|entries| Tail::new(usize::try_from(entries).unwrap_or(usize::MAX)));
     let mut after = None;
-    // With -f and all entries, the stream itself begins at the start of the run.
+    // With -f but without -n, the event stream itself starts at the beginning of the run.
     while !arguments.follow || tail.is_some() {
         let page = client.get_run_events(&RunEventsParams { run_id, after, limit: None }).await?;
         for event in &page.events {
@@ -62,7 +62,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
                 (_, None) => {}
             }
             if event.kind.terminal() {
-                // There is nothing to follow any more.
+                // The run has ended: there is nothing to follow.
                 let exit = if arguments.follow { exit_of(event) } else { Exit::Done };
                 return log.end(context, tail, exit);
             }
@@ -99,7 +99,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     }
 }
 
-/// The exit code that `run` would have had; of a run that goes on, none but 0.
+/// The exit code that `run` would have had; 0 if the run has not ended.
 fn exit_of(event: &Event) -> Exit {
     let reason = event.payload.get("reason").and_then(Value::as_str).and_then(EndReason::from_name);
     Exit::of_run(event.kind, reason.unwrap_or(EndReason::Unknown)).unwrap_or(Exit::Done)
@@ -125,10 +125,10 @@ impl Tail {
     }
 }
 
-/// Turns events into lines. The pieces of a text are joined and shown when it is complete.
+/// Turns events into log entries. The pieces of a text are joined, and shown when it is complete.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    /// Texts whose end has not come, by their ids.
+    /// Unfinished texts by their ids.
     pub(super) open: BTreeMap<StreamId, OpenText>,
 }
 
@@ -140,7 +140,7 @@ pub(super) struct OpenText {
 }
 
 impl Log {
-    /// An event as it is printed, if it is an entry of its own.
+    /// The printed form of an event, if it is an entry of its own.
     fn entry(&mut self, context: &Context<'_>, event: &Event) -> Result<Option<String>, ApiError> {
         if context.json {
             let text = serde_json::to_string(event)
@@ -151,7 +151,7 @@ impl Log {
         Ok(self.line(event).map(|line| render(&context.out, event.timestamp, &line)))
     }
 
-    /// Prints what is left: the tail, and texts whose end never came.
+    /// Prints the tail and the unfinished texts.
     fn end(&mut self, context: &mut Context<'_>, tail: Option<Tail>, exit: Exit) -> Result<Exit, ApiError> {
         let (limit, entries) = tail.map_or((usize::MAX, VecDeque::new()), |tail| (tail.limit, tail.entries));
         for entry in entries {
@@ -164,7 +164,7 @@ impl Log {
         Ok(exit)
     }
 
-    /// Texts whose end never came.
+    /// Formats and removes the unfinished texts.
     pub(super) fn unfinished(&mut self, out: &Output) -> String {
         let open = std::mem::take(&mut self.open);
         let entry = |(stream, open): (StreamId, OpenText)| {
@@ -174,7 +174,7 @@ impl Log {
         open.into_iter().map(entry).collect()
     }
 
-    /// What an event says, without the time; `None` for what another event says too.
+    /// The entry of an event without its time. `None` if another event contains the same.
     pub(super) fn line(&mut self, event: &Event) -> Option<Line> {
         let payload = &event.payload;
         let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -254,7 +254,7 @@ impl Log {
         Some(line)
     }
 
-    /// A whole text: its own, or that of its pieces.
+    /// The complete text: `text` if present, else the joined pieces.
     fn whole(&mut self, stream: &StreamId, text: Option<&str>) -> String {
         let joined = self.open.remove(stream).map(|open| open.text).unwrap_or_default();
         text.map_or(joined, str::to_owned)
@@ -270,7 +270,7 @@ pub(super) enum Channel {
 }
 
 impl Channel {
-    /// What its texts are called in the log.
+    /// Heading of its texts in the log.
     pub(super) const fn heading(self) -> &'static str {
         match self {
             Self::Text => "says",
@@ -288,7 +288,7 @@ pub(super) struct StreamId {
 }
 
 impl StreamId {
-    /// The text that an event is a piece of, or the whole of.
+    /// The text that an event contains, or contains a piece of.
     pub(super) fn of(semantic: &Semantic) -> Option<Self> {
         let (channel, id) = match semantic {
             Semantic::TextDelta(piece) => (Channel::Text, &piece.message),
@@ -303,7 +303,7 @@ impl StreamId {
     }
 }
 
-/// A line of the log: what it is, and what it says.
+/// An entry of the log: heading and text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) what: String,
@@ -316,10 +316,10 @@ impl Line {
     }
 }
 
-/// Columns for what an entry is.
+/// Width of the heading of an entry, in columns.
 const WHAT: usize = 9;
 
-/// The beginning of an entry: the time, and what it is.
+/// The prefix of an entry: time and heading.
 pub(super) fn head(out: &Output, time: Timestamp, what: &str) -> String {
     let style = match what {
         "failed" | "error" => BAD,
@@ -333,17 +333,17 @@ pub(super) fn head(out: &Output, time: Timestamp, what: &str) -> String {
 
 /// An entry, with its line end.
 pub(super) fn render(out: &Output, time: Timestamp, line: &Line) -> String {
-    // Further lines stand below the first, whether or not there is a terminal: a log is for reading.
+    // Lines after the first are indented, also without a terminal.
     let text = clean::text(line.text.trim_end()).replace('\n', &format!("\n{}", indent(time)));
     format!("{}\n", format!("{}{text}", head(out, time, &line.what)).trim_end())
 }
 
-/// What puts further lines of an entry below its first: as wide as its [`head`].
+/// Indentation of the lines of an entry after the first: as wide as its [`head`].
 pub(super) fn indent(time: Timestamp) -> String {
     " ".repeat(format::local(time).width() + WHAT + 2)
 }
 
-/// The members of an object in a few words: ` key=value key=value`.
+/// The members of an object in short form: ` key=value key=value`.
 fn facts(payload: &Value, without: &[&str]) -> String {
     let members = payload.as_object().into_iter().flatten();
     members
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_text_of_several_lines_stands_in_its_column() {
+    fn indents_unfinished_multiline_text() {
         let mut log = Log::default();
         let piece = event(EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "one\ntwo\n"}));
         log.line(&piece);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_in_pieces_is_one_line() {
+    fn joins_pieces_into_one_entry() {
         let shown = lines(&[
             (EventType::RunStarted, json!({"provider": "codex", "cliVersion": "0.169.0", "attempt": 1, "pid": 7})),
             (EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "Hel"})),

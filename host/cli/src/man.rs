@@ -46,7 +46,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     let Some(folder) = &arguments.out else {
         let command = find(&root, &arguments.names)?;
         let page = page(command, &date).map_err(|error| ApiError::internal(error.to_string()))?;
-        // Nobody reads roff; without the program `man`, it is all there is.
+        // On a terminal, print roff source only if the program `man` is missing.
         if !(context.out.stdout_terminal && shown_by_man(&page)) {
             context.out.write(&page)?;
         }
@@ -64,19 +64,19 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
 fn shown_by_man(page: &str) -> bool {
     let started = std::process::Command::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn();
     let Ok(mut man) = started else { return false };
-    // Whoever leaves the pager early has seen enough.
+    // A write error means that the user left the pager early.
     let _ = man.stdin.take().map(|mut stdin| stdin.write_all(page.as_bytes()));
     man.wait().is_ok_and(|status| status.success())
 }
 
-/// The whole definition, without the generated command `help`, whose pages would say nothing.
+/// The definition of the command line without the generated command `help`, whose page would be empty.
 fn built() -> Command {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     root
 }
 
-/// The command that words name, aliases included.
+/// The command with this name; aliases are accepted.
 fn find<'a>(root: &'a Command, names: &[String]) -> Result<&'a Command, ApiError> {
     let mut command = root;
     for name in names {
@@ -155,16 +155,16 @@ fn synopsis(command: &Command) -> Roff {
     roff
 }
 
-/// A page without what is left between parts that were rendered one by one: definitions that each of them brings along,
-/// and empty lines, which formatters complain about.
+/// Removes what separately rendered parts leave in a page: repeated definitions, and empty lines, for which formatters
+/// print warnings.
 fn tidy(page: &str) -> String {
     let preamble = Roff::new().render();
     let body = page.replace(&preamble, "").replace(".br\n\n.br\n", ".br\n");
     format!("{preamble}{body}")
 }
 
-/// The text behind the options in the help: a line that ends with a colon begins a section, indented lines are examples
-/// and tables, and everything else is a paragraph.
+/// Renders the text that follows the options in the help. A line that ends with a colon begins a section, indented
+/// lines are examples and tables, and every other line is a paragraph.
 fn after_help(roff: &mut Roff, text: &str) {
     let mut literal = false;
     let mut described = false;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn names_find_commands_and_unknown_ones_are_refused() {
+    fn finds_command_by_name_and_rejects_unknown() {
         let root = built();
         let found = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

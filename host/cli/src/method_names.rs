@@ -1,7 +1,7 @@
-//! The host names methods of its API in hints: `` `list_runs` ``, `` `cancel_run(ID)` ``. A person gets the commands that call
-//! them.
+//! Replaces API methods in hints by commands. The host names methods: `` `list_runs` ``, `` `cancel_run(ID)` ``. A
+//! person needs the commands that call them.
 
-/// Methods that hints name, each with the command that calls it and what it takes if the hint does not say.
+/// Methods that hints name, the command that calls each, and the placeholder for its argument if the hint has none.
 const COMMANDS: [(&str, &str, &str); 29] = [
     ("apply_retention", "retention apply", ""),
     ("archive_conversation", "chat archive", "CHAT"),
@@ -34,7 +34,7 @@ const COMMANDS: [(&str, &str, &str); 29] = [
     ("verify_audit", "audit verify", ""),
 ];
 
-/// A text with the commands in place of the methods.
+/// Replaces methods in backquotes by commands.
 pub(super) fn to_commands(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -63,7 +63,7 @@ fn command(call: &str) -> Option<String> {
         None => (call, None),
     };
     let (_, command, placeholder) = COMMANDS.iter().find(|(method, ..)| *method == name)?;
-    // The one call in a hint that takes more than a name.
+    // `archive_conversation(ID, false)` is the only call in a hint with two arguments.
     let argument = match argument.and_then(|argument| argument.strip_suffix(", false")) {
         Some(argument) => format!("--undo {argument}"),
         None => argument.unwrap_or(placeholder).to_owned(),
@@ -82,7 +82,7 @@ mod tests {
     use ostler_protocol::methods::METHODS;
 
     #[test]
-    fn every_method_and_command_of_the_table_exists() {
+    fn table_names_existing_methods_and_commands() {
         let root = Cli::command();
         for (method, command, _) in COMMANDS {
             assert!(METHODS.iter().any(|known| known.name == method), "{method}");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_become_commands_and_other_words_stay() {
+    fn replaces_methods_and_keeps_other_words() {
         for (text, expected) in [
             ("`list_runs` lists the runs", "`ostler runs` lists the runs"),
             ("`cancel_run(0199)` cancels it", "`ostler cancel 0199` cancels it"),

@@ -1,4 +1,4 @@
-//! Numbers in options: the messages say what is expected, not what the parser of the language calls it.
+//! Parsers for numbers in options, with messages that say what is expected.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ where
     }
 }
 
-/// Reads a whole number. Which numbers are allowed is the host's to say.
+/// Reads a whole number. The host checks its range.
 pub(super) fn integer(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "expected a whole number".to_owned())
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn number_outside_the_range_is_refused_with_the_range() {
+    fn rejects_number_out_of_range_and_names_the_range() {
         let parse = whole(1_u32..=1000);
         assert_eq!(parse("20"), Ok(20));
         for text in ["0", "1001", "x", "", "-1", "2.5", "99999999999999999999"] {

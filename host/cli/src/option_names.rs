@@ -1,7 +1,7 @@
-//! Errors in the words of the command line: the host names fields of the payload by JSON Pointer, but whoever typed an
-//! option wants to read its name.
+//! Translates errors of the host to the command line. The host names fields of the payload by JSON Pointer; a user who
+//! typed an option needs the name of the option.
 //!
-//! Only text for people is changed. `--json` keeps the pointers, and so do fields that come from a payload file.
+//! Only text for people is changed. With `--json`, and for fields of a payload file, pointers stay.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::method_names;
 use ostler_config::file_key;
 use ostler_protocol::{ApiError, Problem, unescape_pointer};
 
-/// Fields of the start payload and what sets them on the command line.
+/// Fields of the start payload and the options that set them.
 const FIELDS: [(&str, &str); 33] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
@@ -46,7 +46,7 @@ const FIELDS: [(&str, &str); 33] = [
     ("/harness/processEnv", "--env"),
 ];
 
-/// Sections of the configuration, whose keys are told as the file has them.
+/// Sections of the configuration. Their keys are shown as in the file.
 const SECTIONS: [&str; 13] = [
     "host",
     "scheduler",
@@ -63,10 +63,10 @@ const SECTIONS: [&str; 13] = [
     "log",
 ];
 
-/// Members of the parameters that hold a payload.
+/// Members of parameters that contain a payload.
 const WRAPPERS: [&str; 2] = ["/overrides", "/config"];
 
-/// What the user knows a field by: its option, its key in the configuration, else the pointer itself.
+/// The name of a field for the user: its option, its key in the configuration, else the pointer itself.
 pub(super) fn name(pointer: &str) -> String {
     let inner = WRAPPERS
         .iter()
@@ -78,14 +78,14 @@ pub(super) fn name(pointer: &str) -> String {
     });
     if let Some((option, rest)) = found {
         return match (option, rest.split('/').nth(1)) {
-            // Their values are named by what was typed: `--env NAME=VALUE`.
+            // These options name their values: `--env NAME=VALUE`.
             ("--env" | "--flag", Some(name)) => format!("{option} {}", unescape_pointer(name)),
             ("--schema", _) => match rest.strip_prefix("/schema") {
                 Some(inside) if !inside.is_empty() => format!("{option}, at {inside}"),
                 _ => option.to_owned(),
             },
             ("--mcp", Some(_)) => format!("{option}, at {rest}"),
-            // Counted as people count.
+            // Count from 1.
             (_, Some(index)) if index.parse::<usize>().is_ok_and(|index| index > 0) => {
                 format!("{option} (number {})", index.parse::<usize>().map_or(0, |index| index + 1))
             }
@@ -115,7 +115,7 @@ pub(super) fn message(text: &str) -> String {
     out
 }
 
-/// Only names that are no English words: `prompt` and `model` mean themselves.
+/// The option of a field name. Only for names with an upper-case letter: `prompt` and `model` are also English words.
 fn option_of_field(word: &str) -> Option<&'static str> {
     if !word.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
@@ -127,7 +127,7 @@ fn option_of_field(word: &str) -> Option<&'static str> {
     (above.is_empty() || inside == word).then_some(*option)
 }
 
-/// The error as a person who typed options reads it.
+/// Replaces fields by options in all texts of an error.
 pub(super) fn of_error(mut error: ApiError) -> ApiError {
     let listed = ApiError::invalid(error.problems.clone()).message;
     for problem in &mut error.problems {
@@ -149,11 +149,11 @@ pub(super) fn of_error(mut error: ApiError) -> ApiError {
     error
 }
 
-/// What the pointer of a field of a payload file begins with.
+/// Prefix that marks the pointer of a field of a payload file.
 const OF_FILE: &str = "--payload, at ";
 
-/// Marks the problems of fields that a payload file has, so that they keep their pointers; `built` is the payload that
-/// was made of the file and the options.
+/// Marks the problems of fields that come from a payload file, so that they keep their pointers. `base` is the payload
+/// file, `built` the payload that was built from the file and the options.
 pub(super) fn keep_pointers_of(base: Option<&Value>, built: &Value, mut error: ApiError) -> ApiError {
     let Some(base) = base else { return error };
     let of_file = |pointer: &str| {
@@ -183,7 +183,7 @@ mod tests {
     use ostler_protocol::ErrorKind;
 
     #[test]
-    fn every_option_of_the_table_exists() {
+    fn table_names_existing_options() {
         let command = Cli::command();
         let grant = command.find_subcommand("grant").and_then(|grant| grant.find_subcommand("add")).unwrap();
         let run = command.find_subcommand("run").unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_become_options_keys_or_stay() {
+    fn maps_pointers_to_options_or_keys() {
         for (pointer, expected) in [
             ("/timeoutSeconds", "--timeout"),
             ("/overrides/timeoutSeconds", "--timeout"),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_options_and_leave_words_alone() {
+    fn messages_name_options_and_keep_other_words() {
         for (text, expected) in [
             ("contradicts resumeSessionId: name a session", "contradicts --resume: name a session"),
             ("contradicts networkAccess: false, the model", "contradicts --network off, the model"),
@@ -235,23 +235,23 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_in_options_and_fields_of_a_file_keep_their_pointers() {
+    fn error_names_options_and_keeps_pointers_of_payload_file() {
         let problem = |pointer: &str| Problem { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
         let error = ApiError::invalid(vec![problem("/timeoutSeconds"), problem("/queuePriority")]);
         let base = json!({"timeoutSeconds": 1, "queuePriority": 11});
         let built = json!({"timeoutSeconds": 1, "queuePriority": 99});
-        let told = of_error(keep_pointers_of(Some(&base), &built, error.clone()));
-        assert_eq!(told.message, "2 problems: --payload, at /timeoutSeconds: is wrong; --priority: is wrong");
+        let translated = of_error(keep_pointers_of(Some(&base), &built, error.clone()));
+        assert_eq!(translated.message, "2 problems: --payload, at /timeoutSeconds: is wrong; --priority: is wrong");
         let base = json!({"x": 1});
         let unknown = ApiError::invalid(vec![Problem {
             pointer: "/x".to_owned(),
             message: "unknown field; known are maxRetries".to_owned(),
         }]);
-        let told = of_error(keep_pointers_of(Some(&base), &base, unknown));
-        assert_eq!(told.message, "--payload, at /x: unknown field; known are maxRetries");
+        let translated = of_error(keep_pointers_of(Some(&base), &base, unknown));
+        assert_eq!(translated.message, "--payload, at /x: unknown field; known are maxRetries");
         assert_eq!(of_error(error).message, "2 problems: --timeout: is wrong; --priority: is wrong");
         let other = ApiError::new(ErrorKind::Io, "no maxRetries").hint("set maxRetries");
-        let told = of_error(other);
-        assert_eq!((told.message.as_str(), told.hint.as_deref()), ("no --retries", Some("set --retries")));
+        let translated = of_error(other);
+        assert_eq!((translated.message.as_str(), translated.hint.as_deref()), ("no --retries", Some("set --retries")));
     }
 }

@@ -1,4 +1,4 @@
-//! Options of a start payload that several verbs share.
+//! Options of a start payload that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ impl PromptArguments {
         }
     }
 
-    /// Puts an argument in the place of the prompt, if none was given.
+    /// Takes `argument` as the prompt if there is no prompt yet.
     pub(super) fn set_if_missing(&mut self, argument: &mut Option<String>) {
         if self.prompt.is_none() && self.file.is_none() {
             self.prompt = argument.take();
@@ -122,7 +122,7 @@ pub(super) struct PayloadOptions {
     env: Vec<String>,
 }
 
-/// What every verb takes that starts a run.
+/// Options of every command that starts a run.
 #[derive(Debug, Args)]
 pub(super) struct StartArguments {
     #[command(flatten)]
@@ -140,30 +140,30 @@ pub(super) struct StartArguments {
 }
 
 impl StartArguments {
-    /// Reads what they point to. `prompted` says that the run has a prompt even where none is given here, and `quiet` that
-    /// only the answer and errors are shown.
+    /// Reads the options, with all files and standard input. `prompted`: the run has a prompt even if these options
+    /// have none. `quiet`: only the answer and errors are shown.
     ///
     /// # Errors
-    /// Where something cannot be read.
+    /// If a file or standard input cannot be read.
     pub(super) fn gather(&self, prompted: bool, quiet: bool) -> Result<PayloadArgs, ApiError> {
         let base = self.payload.as_deref();
         let taken = self.options.reads_stdin(&self.prompt, base)?;
-        let given = PayloadArgs { prompt: self.prompt.read()?, ..self.options.gather(base)? };
+        let payload_args = PayloadArgs { prompt: self.prompt.read()?, ..self.options.gather(base)? };
         let has = |pointer: &str| {
-            given.base.as_ref().and_then(|base| base.pointer(pointer)).is_some_and(|value| !value.is_null())
+            payload_args.base.as_ref().and_then(|base| base.pointer(pointer)).is_some_and(|value| !value.is_null())
         };
-        let prompted = prompted || given.prompt.is_some() || self.profile.is_some() || has("/prompt");
+        let prompted = prompted || payload_args.prompt.is_some() || self.profile.is_some() || has("/prompt");
         let fits = prompted && !has("/harness/pipedContent");
         let piped = self.piped.read(Situation { taken, fits, quiet })?;
-        Ok(PayloadArgs { profile: self.profile.clone(), piped, ..given })
+        Ok(PayloadArgs { profile: self.profile.clone(), piped, ..payload_args })
     }
 }
 
 impl PayloadOptions {
-    /// What comes from standard input, if anything; `base` is a payload or a part of one.
+    /// Name of the input that is read from standard input, if any. `base` is the path of a payload or a part of one.
     ///
     /// # Errors
-    /// `INVALID_PARAMS` where it would have to be read twice.
+    /// `INVALID_PARAMS` if two inputs need standard input.
     pub(super) fn reads_stdin(
         &self,
         prompt: &PromptArguments,
@@ -185,10 +185,10 @@ impl PayloadOptions {
         Ok(first)
     }
 
-    /// What they say, over the payload in a file (`-`: standard input).
+    /// Reads the options, with the payload in the file `base` (`-`: standard input).
     ///
     /// # Errors
-    /// Where a file cannot be read, or a variable is not set.
+    /// If a file cannot be read, or a variable is not set.
     pub(super) fn gather(&self, base: Option<&Path>) -> Result<PayloadArgs, ApiError> {
         Ok(PayloadArgs {
             base: base.map(|path| input::json("payload", path)).transpose()?,
@@ -219,7 +219,7 @@ impl PayloadOptions {
     }
 }
 
-/// An option that was not given leaves its field out.
+/// `None` for an empty list, so that an absent option omits its field.
 fn some<T>(values: Vec<T>) -> Option<Vec<T>> {
     (!values.is_empty()).then_some(values)
 }

@@ -1,4 +1,4 @@
-//! Standard output and error, and what is known of the terminal.
+//! Standard output and standard error, and the properties of the terminal.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -17,27 +17,27 @@ use tokio::net::unix::pipe;
 use super::{clean, format};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Less important.
+/// Style of less important text.
 pub(super) const DIM: Style = Style::new().dimmed();
-/// Headings.
+/// Style of headings.
 pub(super) const BOLD: Style = Style::new().bold();
-/// It went well.
+/// Style of success.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// Under way.
+/// Style of work in progress.
 pub(super) const BUSY: Style = AnsiColor::Cyan.on_default();
-/// To be looked at.
+/// Style of warnings.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
-/// It went wrong.
+/// Style of errors.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// What standard output is, for what may be shown beside it.
+/// Kind of standard output. It decides what progress may be shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdoutKind {
-    /// The answer and what is shown on standard error are on one terminal.
+    /// The same terminal as standard error.
     Terminal,
-    /// Another program reads it, and may write to the terminal at any time: `| tee log`.
+    /// Another program reads it, and can write to the terminal at any time: `| tee log`.
     Pipe,
-    /// A file or a device: nothing of it is seen.
+    /// A file or a device: nothing of it is visible on the terminal.
     Other,
 }
 
@@ -51,22 +51,22 @@ impl StdoutKind {
     }
 }
 
-/// Where output goes. A reader that has gone away is no error: what is left is not printed.
+/// The output streams. A reader that closes standard output is not an error: the rest is not printed.
 #[derive(Debug)]
 pub(super) struct Output {
     /// Standard output is a terminal.
     pub(super) stdout_terminal: bool,
     /// Standard error is a terminal.
     pub(super) stderr_terminal: bool,
-    /// Standard output takes colours.
+    /// Standard output supports colors.
     pub(super) color: bool,
-    /// Standard error takes colours.
+    /// Standard error supports colors.
     pub(super) stderr_color: bool,
-    /// What standard output is.
+    /// Kind of standard output.
     pub(super) stdout_kind: StdoutKind,
     /// Standard error is a terminal whose cursor can be moved: a line can be redrawn.
     pub(super) cursor: bool,
-    /// Columns, where standard output is a terminal.
+    /// Width in columns, if standard output is a terminal.
     pub(super) width: Option<usize>,
     closed: bool,
 }
@@ -91,7 +91,7 @@ impl Output {
         }
     }
 
-    /// One that is no terminal.
+    /// Output without a terminal.
     #[cfg(test)]
     pub(super) const fn plain() -> Self {
         Self {
@@ -127,33 +127,33 @@ impl Output {
         }
     }
 
-    /// Waits until the program that reads standard output has ended. Never ends where standard output is no pipe.
+    /// Waits until the program that reads standard output has ended. Never returns if standard output is not a pipe.
     pub(super) fn reader_gone(&self) -> impl Future<Output = ()> + use<> {
         let is_pipe = self.stdout_kind == StdoutKind::Pipe;
         async move {
             let stdout = io::stdout().as_fd().try_clone_to_owned().ok().filter(|_| is_pipe);
-            // Unchecked: the other function would make the descriptor non-blocking for all programs that share it.
+            // The checked function would make the descriptor non-blocking for all programs that share it.
             match stdout.and_then(|stdout| pipe::Sender::from_owned_fd_unchecked(stdout).ok()) {
-                // A pipe without readers is in error, whether or not anything is written.
+                // A pipe without readers reports an error, even if nothing is written.
                 Some(pipe) => drop(pipe.ready(Interest::ERROR).await),
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Writes a line of this program's own making.
+    /// Writes a line.
     pub(super) fn line(&mut self, text: impl Display) -> Result<(), ApiError> {
         self.write(&format!("{text}\n"))
     }
 
-    /// Writes a result: over several lines for a person, on one for a program.
+    /// Writes a result as JSON: on several lines for a terminal, else on one line.
     pub(super) fn document(&mut self, document: &impl Serialize) -> Result<(), ApiError> {
         let text =
             if self.stdout_terminal { serde_json::to_string_pretty(document) } else { serde_json::to_string(document) };
         self.json_text(text)
     }
 
-    /// Writes a document on one line, wherever it goes.
+    /// Writes a result as JSON on one line, also on a terminal.
     pub(super) fn json_line(&mut self, document: &impl Serialize) -> Result<(), ApiError> {
         self.json_text(serde_json::to_string(document))
     }
@@ -164,40 +164,40 @@ impl Output {
         self.line(text)
     }
 
-    /// Tells a person that a list shows only some of what there is, and which options show the others.
-    pub(super) fn tell_of_others(&self, shown: usize, total: u64, what: &str, options: &str) {
+    /// Notes on a terminal that a list is incomplete, and which options show the rest.
+    pub(super) fn note_incomplete_list(&self, shown: usize, total: u64, what: &str, options: &str) {
         if self.stderr_terminal && total > shown as u64 {
             complain(&format!("{shown} of {} {what}; {options}", format::count(total)));
         }
     }
 
-    /// Whether whoever read standard output has gone away.
+    /// Whether the reader has closed standard output.
     pub(super) const fn closed(&self) -> bool {
         self.closed
     }
 
-    /// The text in a style, where standard output takes colours.
+    /// The text in a style, if standard output supports colors.
     pub(super) fn styled(&self, style: Style, text: &str) -> String {
         paint(self.color, style, text)
     }
 }
 
-/// Whether a stream takes colours, by `--color`, NO_COLOR, CLICOLOR_FORCE, TERM and whether it is a terminal.
+/// Whether a stream supports colors: by `--color`, NO_COLOR, CLICOLOR_FORCE, TERM, and whether it is a terminal.
 pub(super) fn colored(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// Whether a terminal of this kind understands more than lines of text.
+/// Whether a terminal of this kind can move its cursor.
 fn moves_cursor(term: Option<&OsStr>) -> bool {
     term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// The text in a style, if there are to be colours.
+/// The text in a style, if `color` is set.
 pub(super) fn paint(color: bool, style: Style, text: &str) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
-/// Writes a line to standard error. Nobody is told if that fails: there is no place left to tell it.
+/// Prints a line to standard error. An error is ignored, because it could not be reported anywhere.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dumb_or_unknown_terminal_gets_lines() {
+    fn dumb_or_unknown_terminal_cannot_move_cursor() {
         assert!(moves_cursor(Some(OsStr::new("xterm-256color"))));
         for term in [None, Some(""), Some("dumb")] {
             assert!(!moves_cursor(term.map(OsStr::new)), "{term:?}");

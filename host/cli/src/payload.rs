@@ -1,4 +1,4 @@
-//! From arguments to the start payload.
+//! Builds start payloads from arguments.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 use ostler_protocol::{ApiError, ErrorKind, Problem};
 
-/// What the arguments said, files and standard input already read.
+/// The values of the arguments, with all files and standard input already read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PayloadArgs {
     /// `--payload`
     pub(super) base: Option<Value>,
     pub(super) provider: Option<String>,
     pub(super) prompt: Option<String>,
-    /// Standard input, beside the prompt.
+    /// Standard input that accompanies the prompt.
     pub(super) piped: Option<String>,
     pub(super) title: Option<String>,
     /// `--cwd`, absolute.
@@ -52,87 +52,87 @@ pub(super) struct PayloadArgs {
 }
 
 impl PayloadArgs {
-    /// Whether anything of it says where to work.
+    /// Whether `--cwd` or the payload file names the working folder.
     pub(super) fn names_folder(&self) -> bool {
         let base = self.base.as_ref().and_then(|base| base.get("cwd"));
         self.cwd.is_some() || base.is_some_and(|cwd| !cwd.is_null())
     }
 }
 
-/// A whole start payload: `--payload` with the other arguments over it, and the current folder where neither names one.
+/// Builds a start payload: `--payload`, overridden by the other arguments. The default folder is the current one.
 ///
-/// Ranges and names are the host's to check, and so are all fields of a payload file; here it is only made sure that there
-/// is a place to put things. A profile may have what is not here.
-pub(super) fn build(mut given: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
-    if !given.names_folder() {
-        given.cwd = Some(current.to_owned());
+/// The host checks ranges, names, and all fields of a payload file. This function only checks that members that must be
+/// objects are objects. A profile may supply what is missing.
+pub(super) fn build(mut args: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
+    if !args.names_folder() {
+        args.cwd = Some(current.to_owned());
     }
-    message(given)
+    message(args)
 }
 
-/// What is said in a conversation: what was given, which must have a prompt or a profile that may have one.
-pub(super) fn message(given: PayloadArgs) -> Result<Value, ApiError> {
-    // In a file, the prompt may be there under a misspelled name: the host then says which.
-    let from_file = given.base.is_some();
-    overlay(given, |payload, problems| {
+/// Builds the payload of a conversation message. It needs a prompt, or a profile that may have one.
+pub(super) fn message(args: PayloadArgs) -> Result<Value, ApiError> {
+    // A file may contain the prompt under a misspelled name. Then the host reports the unknown name.
+    let from_file = args.base.is_some();
+    overlay(args, |payload, problems| {
         let missing = |name: &str| payload.get(name).is_none_or(Value::is_null);
-        let host_tells = from_file && problems.is_empty();
-        if !host_tells && missing("prompt") && missing("profileId") {
+        let host_reports = from_file && problems.is_empty();
+        if !host_reports && missing("prompt") && missing("profileId") {
             let message = "is required: pass it as an argument, `-` for standard input, or --file FILE".to_owned();
             problems.push(Problem { pointer: "/prompt".to_owned(), message });
         }
     })
 }
 
-/// A part of a start payload: what was given and nothing else.
-pub(super) fn part(given: PayloadArgs) -> Result<Value, ApiError> {
-    overlay(given, |_, _| ())
+/// Builds a part of a start payload from the arguments, without defaults.
+pub(super) fn part(args: PayloadArgs) -> Result<Value, ApiError> {
+    overlay(args, |_, _| ())
 }
 
-fn overlay(given: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<Problem>)) -> Result<Value, ApiError> {
-    let mut payload = match given.base {
+fn overlay(args: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<Problem>)) -> Result<Value, ApiError> {
+    let mut payload = match args.base {
         None => Map::new(),
         Some(Value::Object(members)) => members,
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParams, "the payload must be a JSON object")),
     };
-    let cwd = given.cwd.map(|path| path_text(&path, "/cwd")).transpose()?;
-    let folders = given.add_dirs.map(|folders| {
+    let cwd = args.cwd.map(|path| path_text(&path, "/cwd")).transpose()?;
+    let folders = args.add_dirs.map(|folders| {
         folders.iter().map(|path| path_text(path, "/harness/additionalDirectories")).collect::<Result<Vec<_>, _>>()
     });
     let folders = folders.transpose()?;
-    // A budget that is no number has no JSON: as null it would be left out.
-    if given.max_budget.is_some_and(|budget| !budget.is_finite()) {
+    // NaN and infinity have no JSON form: they would become null and be ignored.
+    if args.max_budget.is_some_and(|budget| !budget.is_finite()) {
         let message = "must be an amount in US dollars: 2.5".to_owned();
         return Err(ApiError::invalid(vec![Problem { pointer: "/harness/limits/maxBudgetUsd".to_owned(), message }]));
     }
-    let mcp = given.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
+    let mcp = args.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
     let fields: [(&[&str], Option<Value>); 26] = [
-        (&["provider"], given.provider.map(Value::from)),
-        (&["prompt"], given.prompt.map(Value::from)),
-        (&["harness", "pipedContent"], given.piped.map(Value::from)),
-        (&["title"], given.title.map(Value::from)),
+        (&["provider"], args.provider.map(Value::from)),
+        (&["prompt"], args.prompt.map(Value::from)),
+        (&["harness", "pipedContent"], args.piped.map(Value::from)),
+        (&["title"], args.title.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),
-        (&["model"], given.model.map(Value::from)),
-        (&["profileId"], given.profile.map(Value::from)),
-        (&["queuePriority"], given.priority.map(Value::from)),
-        (&["timeoutSeconds"], given.timeout_seconds.map(Value::from)),
-        (&["maxRetries"], given.retries.map(Value::from)),
-        (&["harness", "structuredOutput", "schema"], given.schema),
-        (&["harness", "permissions", "sandboxMode"], given.sandbox.map(Value::from)),
-        (&["harness", "permissions", "networkAccess"], given.network.map(Value::from)),
-        (&["harness", "permissions", "allowHosts"], given.allow_hosts.map(Value::from)),
-        (&["harness", "permissions", "autoApprove"], given.auto_approve.map(Value::from)),
-        (&["harness", "tools"], given.tools.map(Value::from)),
+        (&["model"], args.model.map(Value::from)),
+        (&["profileId"], args.profile.map(Value::from)),
+        (&["queuePriority"], args.priority.map(Value::from)),
+        (&["timeoutSeconds"], args.timeout_seconds.map(Value::from)),
+        (&["maxRetries"], args.retries.map(Value::from)),
+        (&["harness", "structuredOutput", "schema"], args.schema),
+        (&["harness", "permissions", "sandboxMode"], args.sandbox.map(Value::from)),
+        (&["harness", "permissions", "networkAccess"], args.network.map(Value::from)),
+        (&["harness", "permissions", "allowHosts"], args.allow_hosts.map(Value::from)),
+        (&["harness", "permissions", "autoApprove"], args.auto_approve.map(Value::from)),
+        (&["harness", "tools"], args.tools.map(Value::from)),
         (&["harness", "additionalDirectories"], folders.map(Value::from)),
-        (&["harness", "limits", "maxTurns"], given.max_turns.map(Value::from)),
-        (&["harness", "limits", "maxBudgetUsd"], given.max_budget.map(Value::from)),
-        (&["harness", "images"], given.images.map(Value::from)),
-        (&["harness", "files"], given.files.map(Value::from)),
+        (&["harness", "limits", "maxTurns"], args.max_turns.map(Value::from)),
+        (&["harness", "limits", "maxBudgetUsd"], args.max_budget.map(Value::from)),
+        (&["harness", "images"], args.images.map(Value::from)),
+        (&["harness", "files"], args.files.map(Value::from)),
         (&["harness", "mcp"], mcp),
-        (&["harness", "systemPrompt"], given.system_prompt.map(Value::from)),
-        (&["harness", "appendSystemPrompt"], given.append_system_prompt.map(Value::from)),
-        (&["harness", "resumeSessionId"], given.resume.map(Value::from)),
-        (&["harness", "continueSession"], given.continue_session.map(Value::from)),
+        (&["harness", "systemPrompt"], args.system_prompt.map(Value::from)),
+        (&["harness", "appendSystemPrompt"], args.append_system_prompt.map(Value::from)),
+        (&["harness", "resumeSessionId"], args.resume.map(Value::from)),
+        (&["harness", "continueSession"], args.continue_session.map(Value::from)),
     ];
     let mut problems = Vec::new();
     for (path, value) in fields {
@@ -140,17 +140,17 @@ fn overlay(given: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<
             set(&mut payload, path, value, &mut problems);
         }
     }
-    for (name, value) in given.flags {
+    for (name, value) in args.flags {
         set(&mut payload, &["optionalFlags", &name], value, &mut problems);
     }
-    for (name, value) in given.env {
+    for (name, value) in args.env {
         set(&mut payload, &["harness", "processEnv", &name], json!(value), &mut problems);
     }
     check(&payload, &mut problems);
     if problems.is_empty() { Ok(Value::Object(payload)) } else { Err(ApiError::invalid(problems)) }
 }
 
-/// Puts a value into the tree, making the objects on the way.
+/// Sets a value at a path, and creates missing objects on the way.
 fn set(at: &mut Map<String, Value>, path: &[&str], value: Value, problems: &mut Vec<Problem>) {
     let mut at = at;
     let mut pointer = String::new();
@@ -260,7 +260,7 @@ pub(super) fn parse_env(
     if problems.is_empty() { Ok(env) } else { Err(ApiError::invalid(problems)) }
 }
 
-/// Puts a null where a dotted name leads.
+/// Sets the field with this dotted name to null.
 pub(super) fn clear(overrides: &mut Value, field: &str) -> Result<(), ApiError> {
     let wrong = |message: String| ApiError::new(ErrorKind::InvalidParams, format!("--clear {field:?}: {message}"));
     if field.split('.').any(str::is_empty) {
@@ -290,77 +290,77 @@ mod tests {
     use super::*;
     use ostler_protocol::StartPayload;
 
-    fn build_here(given: PayloadArgs) -> Result<Value, ApiError> {
-        build(given, Path::new("/here"))
+    fn build_here(args: PayloadArgs) -> Result<Value, ApiError> {
+        build(args, Path::new("/here"))
     }
 
-    fn given() -> PayloadArgs {
+    fn args() -> PayloadArgs {
         PayloadArgs { provider: Some("codex".to_owned()), prompt: Some("hi".to_owned()), ..PayloadArgs::default() }
     }
 
     #[test]
-    fn every_argument_has_its_field() {
+    fn each_argument_sets_its_field() {
         let text = |text: &str| Some(text.to_owned());
         let base = json!({"provider": "codex", "prompt": "hi", "cwd": "/here"});
         let table: Vec<(PayloadArgs, &str, Value)> = vec![
-            (given(), "/provider", json!("codex")),
-            (given(), "/prompt", json!("hi")),
-            (given(), "/cwd", json!("/here")),
-            (PayloadArgs { cwd: Some("/there".into()), ..given() }, "/cwd", json!("/there")),
-            (PayloadArgs { piped: text("a log"), ..given() }, "/harness/pipedContent", json!("a log")),
-            (PayloadArgs { model: text("m"), ..given() }, "/model", json!("m")),
-            (PayloadArgs { priority: Some(-3), ..given() }, "/queuePriority", json!(-3)),
-            (PayloadArgs { timeout_seconds: Some(90), ..given() }, "/timeoutSeconds", json!(90)),
-            (PayloadArgs { retries: Some(2), ..given() }, "/maxRetries", json!(2)),
+            (args(), "/provider", json!("codex")),
+            (args(), "/prompt", json!("hi")),
+            (args(), "/cwd", json!("/here")),
+            (PayloadArgs { cwd: Some("/there".into()), ..args() }, "/cwd", json!("/there")),
+            (PayloadArgs { piped: text("a log"), ..args() }, "/harness/pipedContent", json!("a log")),
+            (PayloadArgs { model: text("m"), ..args() }, "/model", json!("m")),
+            (PayloadArgs { priority: Some(-3), ..args() }, "/queuePriority", json!(-3)),
+            (PayloadArgs { timeout_seconds: Some(90), ..args() }, "/timeoutSeconds", json!(90)),
+            (PayloadArgs { retries: Some(2), ..args() }, "/maxRetries", json!(2)),
             (
-                PayloadArgs { schema: Some(json!({"type": "object"})), ..given() },
+                PayloadArgs { schema: Some(json!({"type": "object"})), ..args() },
                 "/harness/structuredOutput/schema",
                 json!({"type": "object"}),
             ),
             (
-                PayloadArgs { sandbox: text("read-only"), ..given() },
+                PayloadArgs { sandbox: text("read-only"), ..args() },
                 "/harness/permissions/sandboxMode",
                 json!("read-only"),
             ),
-            (PayloadArgs { network: Some(true), ..given() }, "/harness/permissions/networkAccess", json!(true)),
+            (PayloadArgs { network: Some(true), ..args() }, "/harness/permissions/networkAccess", json!(true)),
             (
-                PayloadArgs { allow_hosts: Some(vec!["a.example".to_owned()]), ..given() },
+                PayloadArgs { allow_hosts: Some(vec!["a.example".to_owned()]), ..args() },
                 "/harness/permissions/allowHosts",
                 json!(["a.example"]),
             ),
-            (PayloadArgs { title: text("a title"), ..given() }, "/title", json!("a title")),
-            (PayloadArgs { max_turns: Some(3), ..given() }, "/harness/limits/maxTurns", json!(3)),
-            (PayloadArgs { max_budget: Some(2.5), ..given() }, "/harness/limits/maxBudgetUsd", json!(2.5)),
-            (PayloadArgs { system_prompt: text("be brief"), ..given() }, "/harness/systemPrompt", json!("be brief")),
-            (PayloadArgs { continue_session: Some(true), ..given() }, "/harness/continueSession", json!(true)),
+            (PayloadArgs { title: text("a title"), ..args() }, "/title", json!("a title")),
+            (PayloadArgs { max_turns: Some(3), ..args() }, "/harness/limits/maxTurns", json!(3)),
+            (PayloadArgs { max_budget: Some(2.5), ..args() }, "/harness/limits/maxBudgetUsd", json!(2.5)),
+            (PayloadArgs { system_prompt: text("be brief"), ..args() }, "/harness/systemPrompt", json!("be brief")),
+            (PayloadArgs { continue_session: Some(true), ..args() }, "/harness/continueSession", json!(true)),
             (
-                PayloadArgs { add_dirs: Some(vec!["/more".into()]), ..given() },
+                PayloadArgs { add_dirs: Some(vec!["/more".into()]), ..args() },
                 "/harness/additionalDirectories",
                 json!(["/more"]),
             ),
             (
                 PayloadArgs {
                     images: Some(vec![json!({"name": "a.png", "mimeType": "image/png", "path": "/a.png"})]),
-                    ..given()
+                    ..args()
                 },
                 "/harness/images",
                 json!([{"name": "a.png", "mimeType": "image/png", "path": "/a.png"}]),
             ),
             (
-                PayloadArgs { flags: BTreeMap::from([("--effort".to_owned(), json!("high"))]), ..given() },
+                PayloadArgs { flags: BTreeMap::from([("--effort".to_owned(), json!("high"))]), ..args() },
                 "/optionalFlags",
                 json!({"--effort": "high"}),
             ),
-            (PayloadArgs { resume: text("s1"), ..given() }, "/harness/resumeSessionId", json!("s1")),
-            (PayloadArgs { profile: text("fast"), ..given() }, "/profileId", json!("fast")),
+            (PayloadArgs { resume: text("s1"), ..args() }, "/harness/resumeSessionId", json!("s1")),
+            (PayloadArgs { profile: text("fast"), ..args() }, "/profileId", json!("fast")),
             (
-                PayloadArgs { env: BTreeMap::from([("A".to_owned(), "b".to_owned())]), ..given() },
+                PayloadArgs { env: BTreeMap::from([("A".to_owned(), "b".to_owned())]), ..args() },
                 "/harness/processEnv",
                 json!({"A": "b"}),
             ),
         ];
-        for (given, pointer, value) in table {
-            let payload = build_here(given).unwrap();
+        for (args, pointer, value) in table {
+            let payload = build_here(args).unwrap();
             assert_eq!(payload.pointer(pointer), Some(&value), "{pointer}");
             validate_document::<StartPayload>(payload.clone()).unwrap_or_else(|error| panic!("{pointer}: {error}"));
             // And nothing else is touched.
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_go_over_the_payload() {
+    fn arguments_override_the_payload_file() {
         let base = json!({
             "provider": "a", "prompt": "b", "cwd": "/c", "profileId": "p",
             "harness": {"permissions": {"sandboxMode": "read-only", "networkAccess": false}, "processEnv": null}
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_built_is_told_at_once() {
+    fn reports_problems_before_the_request() {
         let error = build_here(PayloadArgs {
             base: Some(json!({"harness": {"permissions": 5, "processEnv": []}})),
             sandbox: Some("read-only".to_owned()),
@@ -407,12 +407,12 @@ mod tests {
         .unwrap_err();
         let pointers: Vec<&str> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(pointers, ["/harness/permissions", "/harness/processEnv", "/prompt"]);
-        let error = build_here(PayloadArgs { base: Some(json!([])), ..given() }).unwrap_err();
+        let error = build_here(PayloadArgs { base: Some(json!([])), ..args() }).unwrap_err();
         assert_eq!(error.message, "the payload must be a JSON object");
     }
 
     #[test]
-    fn durations() {
+    fn parses_durations() {
         for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("0", 0)] {
             assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
         }
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_switches_values_or_lists() {
+    fn parses_flags_as_switches_values_or_lists() {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let flags = parse_flags(&texts(&["bare", "--effort=high", "n=5", "--add=a=b", "add=7", "-x=false"])).unwrap();
         let expected = json!({"--bare": true, "--effort": "high", "--n": 5, "--add": ["a=b", "7"], "-x": false});
@@ -435,13 +435,13 @@ mod tests {
     #[test]
     fn rejects_a_budget_that_is_not_a_number() {
         for budget in [f64::NAN, f64::INFINITY] {
-            let error = build_here(PayloadArgs { max_budget: Some(budget), ..given() }).unwrap_err();
+            let error = build_here(PayloadArgs { max_budget: Some(budget), ..args() }).unwrap_err();
             assert_eq!(error.pointer.as_deref(), Some("/harness/limits/maxBudgetUsd"));
         }
     }
 
     #[test]
-    fn variables_come_from_the_argument_or_the_caller() {
+    fn reads_variables_from_argument_or_caller() {
         let caller = |name: &str| match name {
             "HERE" => Ok("here".to_owned()),
             "RAW" => Err(std::env::VarError::NotUnicode("x".into())),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_cleared_by_dotted_names() {
+    fn clears_fields_by_dotted_name() {
         let mut overrides = json!({"prompt": "p", "harness": {"tools": []}});
         for field in ["model", "harness.limits.maxTurns", "model"] {
             clear(&mut overrides, field).unwrap();

@@ -1,9 +1,9 @@
-//! What is piped to a command beside its prompt: `git diff | ostler run claude "review this"`.
+//! Reads text that is piped to a command in addition to its prompt: `git diff | ostler run claude "review this"`.
 //!
-//! Standard input is often there by accident: a loop `while read line; do ostler run …; done` and a script that a shell
-//! reads from a pipe lend theirs to every command in them, which must not read it. So without an option it is read only
-//! where it is a pipe or a file that was put there for this command alone, that is where the program that started this
-//! one has another standard input. Everything else needs `--stdin`.
+//! Standard input is often inherited by accident. In a loop `while read line; do ostler run …; done`, and in a script
+//! that a shell reads from a pipe, every command inherits the standard input of the shell and must not read it. So
+//! without an option, it is read only if it is a pipe or a file for this command alone, that is, if the parent process
+//! has another standard input. Everything else needs `--stdin`.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal, Seek};
@@ -20,8 +20,8 @@ use super::input;
 use super::output::complain;
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// After so long without the end of the input, a word says that it is waited for.
-const SILENCE: Duration = Duration::from_secs(2);
+/// Time after which a message says that the command waits for the end of the input.
+const NOTICE_DELAY: Duration = Duration::from_secs(2);
 
 /// Whether standard input goes to the agent with the prompt.
 #[derive(Debug, Args)]
@@ -34,33 +34,33 @@ pub(super) struct PipedArguments {
     no_stdin: bool,
 }
 
-/// What the rest of the command line says about standard input.
+/// What the rest of the command line implies for standard input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation<'a> {
-    /// What is read from it already: the prompt, the payload.
+    /// Name of the input that already uses it: the prompt or the payload.
     pub(super) taken: Option<&'a str>,
-    /// There is a prompt, or may be, and no other piped text.
+    /// The run has or may have a prompt, and has no other piped text.
     pub(super) fits: bool,
     /// Only the answer and errors are shown.
     pub(super) quiet: bool,
 }
 
-/// What standard input is.
+/// Kind of standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     /// A pipe or a file for this command alone.
     Ours,
-    /// One that the program that started this one has, too, or a socket.
+    /// A pipe or file that the parent process also has, or a socket.
     Shared,
-    /// Nothing to read without being asked: a terminal, a device, what was begun by somebody else.
+    /// Not read by default: a terminal, a device, an empty file, or a file that another program has partly read.
     Nothing,
 }
 
 impl PipedArguments {
-    /// Reads it, if it is to be read. Empty input is none.
+    /// Reads standard input if the options or its kind say so. `None` if it is empty or not read.
     ///
     /// # Errors
-    /// Where it is no text, or too long, or goes somewhere else already.
+    /// If it is not UTF-8, is too long, or is already used for something else.
     pub(super) fn read(&self, situation: Situation<'_>) -> Result<Option<String>, ApiError> {
         if self.no_stdin {
             return Ok(None);
@@ -70,7 +70,7 @@ impl PipedArguments {
                 let message = format!("the {other} and the piped text cannot both come from standard input");
                 return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--stdin"));
             }
-            let text = patiently()?;
+            let text = read_to_end()?;
             if text.is_empty() && !situation.quiet {
                 complain("warning: standard input is empty");
             }
@@ -80,9 +80,9 @@ impl PipedArguments {
             return Ok(None);
         }
         match source()? {
-            Source::Ours => Ok(Some(patiently()?).filter(|text| !text.is_empty())),
+            Source::Ours => Ok(Some(read_to_end()?).filter(|text| !text.is_empty())),
             Source::Shared => {
-                if !situation.quiet && waits() {
+                if !situation.quiet && has_input() {
                     complain(
                         "warning: standard input is not read, because other programs share it; \
                          use --stdin to read it or --no-stdin to hide this warning",
@@ -95,7 +95,7 @@ impl PipedArguments {
     }
 }
 
-/// What standard input is. One that was closed is a null device, which the standard library puts there.
+/// Determines the kind of standard input. A closed one is a null device, which the standard library opens instead.
 fn source() -> Result<Source, ApiError> {
     let failed = |error: io::Error| ApiError::new(ErrorKind::Io, format!("failed to look at standard input: {error}"));
     let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
@@ -105,11 +105,11 @@ fn source() -> Result<Source, ApiError> {
     Ok(classify(&metadata, begun, fs::metadata(format!("/proc/{parent}/fd/0"))))
 }
 
-/// `begun`: of a file nothing is there, or somebody has read a part, a shell of its script or a loop of its list. `of_parent` is the standard input
-/// of whoever started this program.
+/// `begun`: the file is empty, or a program has read a part of it, such as a shell its script or a loop its list.
+/// `of_parent`: the standard input of the parent process.
 fn classify(own: &Metadata, begun: bool, of_parent: io::Result<Metadata>) -> Source {
     let kind = own.file_type();
-    // A program that talks to its children through sockets keeps them open: their end may never come.
+    // A program that uses sockets for its children may keep them open, so that the input never ends.
     if kind.is_socket() {
         return Source::Shared;
     }
@@ -119,27 +119,27 @@ fn classify(own: &Metadata, begun: bool, of_parent: io::Result<Metadata>) -> Sou
     match of_parent {
         Ok(parent) if (parent.dev(), parent.ino()) == (own.dev(), own.ino()) => Source::Shared,
         Ok(_) => Source::Ours,
-        // It has none, has gone, or is outside of the container.
+        // The parent has no standard input, has ended, or is outside of the container.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Ours,
         Err(_) => Source::Shared,
     }
 }
 
-/// Whether there is something to read at this moment.
-fn waits() -> bool {
+/// Whether standard input has data now.
+fn has_input() -> bool {
     let stdin = io::stdin();
-    let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    poll(&mut asked, PollTimeout::ZERO)
-        .is_ok_and(|_| asked[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
+    let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO)
+        .is_ok_and(|_| polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
 }
 
-/// Reads all of standard input, and says that it waits if that takes long. Ctrl-C ends the program.
-fn patiently() -> Result<String, ApiError> {
+/// Reads all of standard input. Prints a message after [`NOTICE_DELAY`]. Ctrl-C ends the program.
+fn read_to_end() -> Result<String, ApiError> {
     let (sender, receiver) = mpsc::channel();
     let reader = thread::Builder::new().name("stdin".to_owned());
     reader.spawn(move || sender.send(input::stdin_text("piped text"))).map_err(ApiError::internal)?;
     let gone = |error| ApiError::internal(format!("the reader of standard input ended: {error}"));
-    match receiver.recv_timeout(SILENCE) {
+    match receiver.recv_timeout(NOTICE_DELAY) {
         Err(mpsc::RecvTimeoutError::Timeout) => {
             let end = if io::stdin().is_terminal() { "Ctrl-D ends it" } else { "use --no-stdin to skip it" };
             complain(&format!("waiting for the end of standard input ({end})"));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pipe_or_a_file_that_the_parent_has_not_is_read_unasked() {
+    fn reads_only_pipe_or_file_not_shared_with_parent() {
         let pipe = || metadata(io::pipe().unwrap().0);
         let file = metadata(tempfile::tempfile().unwrap());
         let (own, other, null) = (pipe(), pipe(), fs::metadata("/dev/null").unwrap());

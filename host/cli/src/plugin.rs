@@ -69,7 +69,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
 async fn trust(context: &mut Context<'_>, name: &str, dry_run: bool) -> Result<Exit, ApiError> {
     let client = context.client().await?;
     let seen = client.trust_plugin(name.to_owned(), None).await?;
-    // What was shown is what is approved, whatever the file holds by now.
+    // Approve the digest that was shown, even if the file has changed since.
     let digest = seen.digest.clone();
     let result = if dry_run { seen } else { client.trust_plugin(name.to_owned(), Some(digest)).await? };
     if context.json {
@@ -80,7 +80,7 @@ async fn trust(context: &mut Context<'_>, name: &str, dry_run: bool) -> Result<E
     Ok(Exit::Done)
 }
 
-/// What a provider plugin runs and sees, and whether it is approved.
+/// Describes what a provider plugin runs and reads, and whether it is approved.
 fn declaration(plugin: &TrustPluginResult) -> String {
     let list = |items: &[String]| {
         let items: Vec<String> = items.iter().map(|item| clean::line(item)).collect();
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_declaration_names_everything_that_would_run() {
+    fn declaration_lists_everything_that_runs() {
         let plugin: TrustPluginResult = serde_json::from_value(serde_json::json!({
             "name": "mini", "version": "0.1.0", "digest": "ab", "executables": ["mini", "mini\u{1b}[2J"],
             "probes": [{"args": ["-c", "date > x"], "environment": ["A"]}], "inheritEnvironment": [], "approved": false
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_plugins_and_broken_providers_say_why() {
+    fn shows_reasons_of_refused_plugins_and_broken_providers() {
         let listed: ListPluginsResult = serde_json::from_value(serde_json::json!({
             "plugins": [
                 {"name": "codex", "kind": "provider", "version": "0.1.0", "summary": "OpenAI Codex", "state": "ready",

@@ -1,4 +1,4 @@
-//! From the events of a run to what is shown of it. Pure: it neither prints nor knows of a terminal.
+//! Maps the events of a run to the text to show. Pure: it does no output and does not depend on a terminal.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -14,24 +14,24 @@ use ostler_protocol::{
     StructuredOutputInvalid, Usage, Verdict, Warning, WarningCode, chunk_bytes,
 };
 
-/// Lines of the CLI's error output that are kept to explain a failure.
+/// Number of lines of the CLI's error output that are kept to explain a failure.
 const TAIL_LINES: usize = 6;
-/// Characters of such a line.
+/// Maximum length of such a line, in characters.
 const TAIL_WIDTH: usize = 400;
 
-/// Hosts that a failure names.
+/// Maximum number of blocked hosts that a message names.
 const MAX_HOSTS: usize = 5;
 
-/// How much a note matters.
+/// Importance of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
-    /// What a spinner shows anyway.
+    /// The spinner shows it anyway.
     Detail,
     /// Worth a line.
     Info,
-    /// Something is not as was asked.
+    /// Something differs from the request.
     Warning,
-    /// It is in doubt that the run did what was asked: not even who wants no progress may miss that.
+    /// The run may not have done its task. Shown even if progress is off.
     Doubt,
     /// Something failed.
     Error,
@@ -47,22 +47,22 @@ pub(super) struct Note {
 /// What the run is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
-    /// It waits for its turn; its place, if known.
+    /// It waits in the queue, at this position if known.
     Waiting(Option<u64>),
-    /// It works at something; empty where nothing is known of it.
+    /// It works; the text is empty if the activity is unknown.
     Working(String),
 }
 
-/// What one event asks to show.
+/// What to show for one event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Step {
-    /// More of the answer, to be appended to what was shown of it before.
+    /// The next part of the answer.
     pub(super) answer: Vec<u8>,
     pub(super) notes: Vec<Note>,
     pub(super) activity: Option<Activity>,
     /// The run has ended.
     pub(super) end: Option<Exit>,
-    /// At the end: before the answer, other attempts have printed something, which was shown too.
+    /// Set at the end if earlier attempts printed output that was shown before the answer.
     pub(super) mixed: bool,
 }
 
@@ -77,38 +77,38 @@ impl Step {
 pub(super) struct Printer {
     short_id: String,
     output: Output,
-    /// Nothing has been appended after the last line end.
+    /// The shown text is empty or ends with a line end.
     line_start: bool,
-    /// The agent's words of this attempt were shown.
+    /// Text of the agent from this attempt was shown.
     answered: bool,
-    /// Bytes of the document that standard output is: of this attempt, and of those before.
+    /// Bytes of text output from this attempt.
     printed: u64,
+    /// Bytes of text output from earlier attempts.
     printed_before: u64,
-    /// The host has not kept all that the run said.
+    /// The host has not stored all output of the run.
     trimmed: bool,
     /// The message whose pieces are being shown.
     current: Option<String>,
-    /// What was shown of messages that are not complete.
+    /// The shown text of incomplete messages.
     open: HashMap<String, String>,
-    /// Messages that were shown to their end.
+    /// Messages that are complete.
     done: HashSet<String>,
-    /// What was shown of the last of these.
+    /// Text of the last complete message.
     last: Option<String>,
     structured: Option<Value>,
     usage: Option<Usage>,
     run_ms: u64,
-    /// The last error of this attempt that was shown; the end need not say it again.
-    told: Option<String>,
+    /// The last error of this attempt that was shown, so that the end does not repeat it.
+    last_error: Option<String>,
     tail: VecDeque<String>,
-    /// Hosts that the sandbox did not let the run reach: why a run failed, perhaps. Agents ask for many that they can do
-    /// without.
+    /// Hosts that the sandbox blocked. They may explain a failure, but agents try many hosts that they do not need.
     refused: BTreeSet<String>,
     /// Hosts that could not be reached.
     unreachable: HashSet<String>,
 }
 
 impl Printer {
-    /// For a run, named in notes by its short id.
+    /// A printer for one run. Notes name it by its short id.
     pub(super) fn new(short_id: String) -> Self {
         Self {
             short_id,
@@ -125,24 +125,24 @@ impl Printer {
             structured: None,
             usage: None,
             run_ms: 0,
-            told: None,
+            last_error: None,
             tail: VecDeque::new(),
             refused: BTreeSet::new(),
             unreachable: HashSet::new(),
         }
     }
 
-    /// Whether what was shown of the agent's text so far ends a line.
+    /// Whether the shown text is empty or ends with a line end.
     pub(super) const fn at_line_start(&self) -> bool {
         self.line_start
     }
 
-    /// Ends the agent's line, because something else is to be shown on the same terminal; gives what has to be written.
+    /// Ends the agent's line before other text on the same terminal. Returns the text to write.
     pub(super) fn break_line(&mut self) -> &'static str {
         if std::mem::replace(&mut self.line_start, true) { "" } else { "\n" }
     }
 
-    /// Takes in the next event. A payload that cannot be read is passed over: the event is shown by `logs` all the same.
+    /// Processes the next event. An unreadable payload is ignored; `logs` still shows the event.
     pub(super) fn take(&mut self, event: &Event) -> Step {
         let mut step = Step::default();
         match event.kind {
@@ -162,7 +162,7 @@ impl Printer {
                 printer.trimmed |= warning.code == WarningCode::BufferTrimmed;
                 let reason = warning.facts.get("reason").and_then(Value::as_str);
                 if warning.code == WarningCode::NetworkRefused && reason == Some(NetworkReason::NotAllowed.name()) {
-                    // The end of the run names these hosts together.
+                    // The note at the end of the run lists these hosts.
                     return;
                 }
                 let doubt = warning.code.leaves_doubt();
@@ -177,7 +177,7 @@ impl Printer {
             }),
             EventType::RunnerMetrics => self.with(event, &mut step, |printer, metrics: &Metrics, _| {
                 printer.usage = metrics.usage.clone().or(printer.usage.take());
-                // Truncation is what is wanted; a negative figure saturates to zero.
+                // The cast truncates, and saturates a negative value to zero.
                 printer.run_ms = metrics.run_ms as u64;
             }),
             EventType::StructuredOutput => self.with(event, &mut step, |printer, found: &StructuredOutput, _| {
@@ -187,7 +187,7 @@ impl Printer {
             EventType::RunCompleted | EventType::RunFailed | EventType::RunCanceled => {
                 let kind = event.kind;
                 self.with(event, &mut step, |printer, end: &RunEnd, step| printer.ended(kind, end, step));
-                // An end is an end, even if it cannot be read.
+                // The run has ended even if the payload is unreadable.
                 step.end = step.end.or_else(|| Exit::of_run(kind, EndReason::Unknown));
             }
             _ => {}
@@ -217,7 +217,7 @@ impl Printer {
         self.open.clear();
         self.done.clear();
         self.structured = None;
-        self.told = None;
+        self.last_error = None;
         self.tail.clear();
         let version = started.cli_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         let attempt = if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
@@ -232,7 +232,7 @@ impl Printer {
                 self.printed += bytes.len() as u64;
                 self.append(&bytes, step);
             }
-            // The plugin could make nothing of these lines; they may say why the run fails.
+            // The plugin did not understand these lines; they may explain a failure.
             Output::Lines => self.keep_tail(&String::from_utf8_lossy(&bytes)),
         }
     }
@@ -241,7 +241,7 @@ impl Printer {
         let fact = |name: &str| progress.facts.get(name);
         match &progress.stage {
             ProgressStage::Queued => {
-                // Most runs start at once. One that does not gets its line when its place is asked for.
+                // Most runs start at once, so the position is printed only when it is polled.
                 step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
                 if fact("held") == Some(&Value::Bool(true)) {
                     step.note(Level::Info, "waiting for earlier messages of the conversation".to_owned());
@@ -280,7 +280,7 @@ impl Printer {
                     self.refused.insert(host);
                 }
             }
-            // The CLI may try for a long time before it says so.
+            // The CLI may retry for a long time before it reports this.
             NetworkVerdict::Failed => {
                 let why = match network.reason {
                     Some(NetworkReason::Unresolvable) => ": its name cannot be resolved",
@@ -299,7 +299,7 @@ impl Printer {
             let level = match finding.verdict {
                 Verdict::Allow => continue,
                 Verdict::Warn => Level::Warning,
-                // A warning or the end of the run says it.
+                // A warning or the end of the run reports it.
                 Verdict::Ask | Verdict::Deny if audit.tool.is_some() => continue,
                 Verdict::Ask | Verdict::Deny => Level::Error,
             };
@@ -309,7 +309,7 @@ impl Printer {
 
     fn semantic(&mut self, semantic: &Semantic, step: &mut Step) {
         match semantic {
-            // What a sub-agent says is not the run's answer.
+            // The text of a sub-agent is not the run's answer.
             Semantic::TextDelta(piece) if piece.parent.is_none() => self.delta(&piece.message, &piece.text, step),
             Semantic::Text(text) if text.parent.is_none() => self.whole(&text.message, text.text.as_deref(), step),
             Semantic::ThinkingDelta(_) | Semantic::Thinking(_) => {
@@ -330,7 +330,7 @@ impl Printer {
             Semantic::Warning(notice) => step.note(Level::Warning, notice.message.clone()),
             Semantic::RateLimited(limit) => step.note(Level::Warning, limit.message.clone()),
             Semantic::Error(notice) => {
-                self.told = Some(notice.message.trim().to_owned());
+                self.last_error = Some(notice.message.trim().to_owned());
                 step.note(Level::Error, notice.message.clone());
             }
             Semantic::Usage(report) => self.usage = Some(report.clone().into()),
@@ -352,7 +352,7 @@ impl Printer {
         step.activity = Some(Activity::Working(String::new()));
     }
 
-    /// A message is complete. Without a text it is what its pieces said.
+    /// Completes a message. Without `text`, its text is that of its pieces.
     fn whole(&mut self, message: &str, text: Option<&str>, step: &mut Step) {
         let shown = self.open.remove(message).unwrap_or_default();
         let repeated = !self.done.insert(message.to_owned());
@@ -362,7 +362,7 @@ impl Printer {
             Some(text) => match text.strip_prefix(shown.as_str()) {
                 Some(rest) => rest,
                 None if text.trim() == shown.trim() => "",
-                // It says something else than its pieces did, and it is what counts.
+                // The complete text differs from its pieces and is authoritative.
                 None => {
                     self.end_line(step);
                     text
@@ -398,7 +398,7 @@ impl Printer {
         if self.printed > 0 {
             step.mixed = self.printed_before > 0;
         } else if self.answered {
-            self.make_up(end, step);
+            self.append_trimmed_answer(end, step);
         } else {
             let structured = self.structured.take().map(|value| value.to_string());
             let text = end.final_text.clone().filter(|text| !text.trim().is_empty()).or(structured);
@@ -423,16 +423,16 @@ impl Printer {
             _ => {
                 let code = end.code.as_deref().map(|code| format!(", {code}")).unwrap_or_default();
                 let mut text = format!("run {id} failed ({}{code})", end.reason.name());
-                if self.told.as_deref() != Some(end.message.trim()) {
+                if self.last_error.as_deref() != Some(end.message.trim()) {
                     text.push_str(": ");
                     text.push_str(&end.message);
                 }
-                // Of an error that is understood, the CLI's own advice only confuses: its options are not Ostler's.
+                // For a known error, omit the CLI's own advice: it names options that Ostler does not have.
                 let understood = end.reason == EndReason::Usage && end.hint.is_some();
                 let unexplained = matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage);
                 if unexplained && !understood {
                     let said = end.message.trim();
-                    // A line that says what the message says is not repeated, whatever stands before it.
+                    // Skip a line that ends with the message, such as the message after a prefix.
                     for line in self.tail.iter().filter(|line| said.is_empty() || !line.trim().ends_with(said)) {
                         text.push_str("\n| ");
                         text.push_str(line);
@@ -450,14 +450,14 @@ impl Printer {
             }
         }
         step.end = Exit::of_run(kind, end.reason);
-        let wanted = end.answer.as_ref().filter(|place| place.output == Output::Text).map(|place| place.bytes);
+        let wanted = end.answer.as_ref().filter(|answer| answer.output == Output::Text).map(|answer| answer.bytes);
         if step.end == Some(Exit::Done) && wanted.is_some_and(|bytes| bytes != self.printed) {
             step.note(Level::Error, format!("the answer of run {id} is incomplete"));
             step.end = Some(Exit::Undelivered);
         }
     }
 
-    /// The hosts that the sandbox did not let the run reach, if any.
+    /// A message about the hosts that the sandbox blocked, if any.
     fn blocked(&self) -> Option<String> {
         let hosts: Vec<&str> = self.refused.iter().map(String::as_str).take(MAX_HOSTS).collect();
         let more = if self.refused.len() > MAX_HOSTS { " and others" } else { "" };
@@ -466,8 +466,8 @@ impl Printer {
             .then(|| format!("{text}\nhint: if the run needs one of them, allow it with --allow-host HOST"))
     }
 
-    /// Adds the answer where the host has not kept the events that said it.
-    fn make_up(&mut self, end: &RunEnd, step: &mut Step) {
+    /// Appends the final text if the host has not stored the events that contain it.
+    fn append_trimmed_answer(&mut self, end: &RunEnd, step: &mut Step) {
         let Some(text) = end.final_text.as_deref().filter(|_| self.trimmed && end.answer.is_none()) else { return };
         match self.current.clone() {
             Some(message) => self.whole(&message, Some(text), step),
@@ -486,7 +486,7 @@ impl Printer {
         }
     }
 
-    /// Ends the line that the agent's text is in, if it is in one. What a program printed gets nothing added.
+    /// Ends an unfinished line of the agent's text. Adds nothing to text output, which must stay unchanged.
     fn end_line(&mut self, step: &mut Step) {
         if !self.line_start && self.output == Output::Lines {
             step.answer.push(b'\n');
@@ -504,7 +504,7 @@ impl Printer {
     }
 }
 
-/// Why an attempt failed, in words; what is no known reason is told as it is.
+/// A description of the reason why an attempt failed. An unknown reason is returned unchanged.
 fn describe_reason(reason: &str) -> &str {
     match reason {
         "resume_invalid" => "the session could not be resumed",
@@ -517,7 +517,7 @@ fn describe_reason(reason: &str) -> &str {
     }
 }
 
-/// A tool use in a few words: `shell: cargo test`.
+/// A short description of a tool use: `shell: cargo test`.
 pub(super) fn tool_summary(call: &ToolUse) -> String {
     let tool = match call.tool.as_str() {
         "other" | "" if call.name.is_empty() => "tool",
@@ -561,7 +561,7 @@ mod tests {
         (EventType::RunCompleted, json!({"reason": "completed", "message": "done", "finalText": final_text}))
     }
 
-    /// What stands on standard output after these events, and the notes.
+    /// The text on standard output after these events, the notes, and the outcome.
     fn play(events: &[(EventType, Value)]) -> (String, Vec<Note>, Option<Exit>) {
         let mut printer = Printer::new("1a2b3c4d".to_owned());
         let (mut answer, mut notes, mut end) = (Vec::new(), Vec::new(), None);
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_shown_once_whether_it_comes_in_pieces_or_whole() {
+    fn shows_text_once_from_pieces_or_whole() {
         let pieces = [started("lines", 1), delta("m", "Hel"), delta("m", "lo")];
         let ends: [&[(EventType, Value)]; 4] = [
             &[said("text", json!({"message": "m", "firstDelta": 4, "lastDelta": 5}))],
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_text_adds_what_its_pieces_left_out() {
+    fn whole_text_adds_missing_rest() {
         let longer = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Hello"}))];
         assert_eq!(answer(&longer), "Hello\n");
         let other = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Goodbye"}))];
@@ -627,14 +627,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_output_is_the_answer_only_where_the_run_says_so() {
+    fn stdout_is_the_answer_only_for_text_output() {
         let chunk = (EventType::ChunkStdout, json!({"text": "one\ntwo\n", "redactions": 0}));
         assert_eq!(answer(&[started("text", 1), chunk.clone(), completed(Some("two"))]), "one\ntwo\n");
         assert_eq!(answer(&[started("lines", 1), chunk, completed(Some("two"))]), "two\n");
     }
 
     #[test]
-    fn what_a_program_printed_is_passed_on_byte_for_byte() {
+    fn passes_text_output_through_unchanged() {
         let mut printer = Printer::new("1a2b3c4d".to_owned());
         let mut take = |(kind, payload): (EventType, Value)| printer.take(&event(kind, payload));
         take(started("text", 1));
@@ -648,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_which_a_piece_never_came_is_no_success() {
+    fn incomplete_answer_is_not_a_success() {
         let chunk = (EventType::ChunkStdout, json!({"text": "half", "redactions": 0}));
         let end = json!({"reason": "completed", "message": "done", "finalText": "halfwhole",
             "answer": {"output": "text", "bytes": 9, "fromCursor": 1, "toCursor": 2}});
@@ -658,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_printed_before_the_answer_is_told() {
+    fn marks_output_of_earlier_attempts_as_mixed() {
         let mut printer = Printer::new("1a2b3c4d".to_owned());
         let chunk = || (EventType::ChunkStdout, json!({"text": "x", "redactions": 0}));
         let events = [started("text", 1), chunk(), started("text", 2), chunk(), completed(Some("x"))];
@@ -667,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_whose_events_were_not_kept_is_shown_at_the_end() {
+    fn shows_trimmed_answer_at_the_end() {
         let trimmed = (EventType::Warning, json!({"code": "BUFFER_TRIMMED", "message": "no room"}));
         let cut = [started("lines", 1), delta("m", "Hel"), trimmed.clone(), completed(Some("Hello"))];
         assert_eq!(answer(&cut), "Hello\n");
@@ -690,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_said_is_shown_at_the_end() {
+    fn shows_final_text_without_events_at_the_end() {
         let result = (EventType::StructuredOutput, json!({"result": {"a": 1}}));
         assert_eq!(answer(&[started("lines", 1), result.clone(), completed(None)]), "{\"a\":1}\n");
         assert_eq!(answer(&[started("lines", 1), result, completed(Some("said"))]), "said\n");
@@ -698,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn another_attempt_begins_anew() {
+    fn new_attempt_resets_shown_text() {
         let shown = answer(&[
             started("lines", 1),
             delta("m", "half an ans"),
@@ -712,7 +712,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_is_known() {
+    fn failure_includes_known_details() {
         let (_, notes, end) = play(&[
             started("lines", 1),
             (EventType::ChunkStderr, json!({"text": "warn: x\n\nfatal: no disk\n", "redactions": 0})),
@@ -733,7 +733,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_cannot_be_reached_are_told_at_once_and_blocked_ones_only_by_a_failure() {
+    fn reports_unreachable_hosts_at_once_and_blocked_hosts_on_failure() {
         let network = |host: &str, verdict: &str, reason: &str| {
             let payload = json!({"host": host, "port": 443, "verdict": verdict, "reason": reason, "bytesUp": 0,
                 "bytesDown": 0, "connections": 1});
@@ -764,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_of_a_cli_whose_error_is_understood_is_left_out() {
+    fn omits_cli_advice_for_known_errors() {
         let failed = |hint: Option<&str>| {
             let end = json!({"reason": "usage", "message": "no repository", "hint": hint});
             let stderr = (EventType::ChunkStderr, json!({"text": "use --trust\n", "redactions": 0}));
@@ -775,12 +775,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_does_not_repeat_what_was_told() {
+    fn failure_does_not_repeat_shown_error() {
         let last = |events: &[(EventType, Value)]| play(events).1.last().unwrap().text.clone();
         let failed = |reason: &str| (EventType::RunFailed, json!({"reason": reason, "message": "no login"}));
         let error = said("error", json!({"code": "request-failed", "message": "no login"}));
-        let told = [started("lines", 1), error.clone(), failed("authentication")];
-        assert_eq!(last(&told), "run 1a2b3c4d failed (authentication)");
+        let events = [started("lines", 1), error.clone(), failed("authentication")];
+        assert_eq!(last(&events), "run 1a2b3c4d failed (authentication)");
         let other_attempt = [started("lines", 1), error, started("lines", 2), failed("authentication")];
         assert_eq!(last(&other_attempt), "run 1a2b3c4d failed (authentication): no login");
         let chunk = (EventType::ChunkStderr, json!({"text": "no login\n", "redactions": 0}));
@@ -788,7 +788,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_counts_even_if_it_cannot_be_read() {
+    fn unreadable_end_event_still_ends_the_run() {
         assert_eq!(play(&[(EventType::RunFailed, json!({"reason": "of the future"}))]).2, Some(Exit::RunFailed));
         assert_eq!(play(&[(EventType::RunCanceled, json!(7))]).2, Some(Exit::Canceled));
         assert_eq!(
@@ -798,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_say_where_the_run_stands() {
+    fn notes_report_run_state() {
         let (_, notes, _) = play(&[
             (EventType::Progress, json!({"stage": "queued", "position": 3})),
             (EventType::Progress, json!({"stage": "queued", "held": true})),

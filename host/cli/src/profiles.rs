@@ -93,7 +93,7 @@ struct Save {
     replace: bool,
 }
 
-/// A profile as it is now, and the fields that it had before and has no longer.
+/// A saved profile, and the fields that this change removed.
 struct Saved {
     profile: Profile,
     removed: Vec<String>,
@@ -150,8 +150,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
 async fn save(context: &mut Context<'_>, save: Save) -> Result<Saved, ApiError> {
     let base = save.config.as_deref();
     save.options.reads_stdin(&save.prompt, base)?;
-    let given = PayloadArgs { prompt: save.prompt.read()?, ..save.options.gather(base)? };
-    let mut changes = payload::part(given)?;
+    let payload_args = PayloadArgs { prompt: save.prompt.read()?, ..save.options.gather(base)? };
+    let mut changes = payload::part(payload_args)?;
     for field in &save.clear {
         payload::clear(&mut changes, field)?;
     }
@@ -182,7 +182,7 @@ async fn save(context: &mut Context<'_>, save: Save) -> Result<Saved, ApiError> 
     Ok(Saved { profile, removed })
 }
 
-/// Fields that a configuration had and has no longer, with dots.
+/// Dotted names of the fields that are in `before` but not in `after`.
 fn removed(before: &Value, after: &Value) -> Vec<String> {
     let gone = leaves(before).into_iter().filter(|pointer| after.pointer(pointer).is_none());
     gone.map(|pointer| pointer.trim_start_matches('/').replace('/', ".")).collect()
@@ -202,13 +202,13 @@ fn leaves(document: &Value) -> Vec<String> {
     }
 }
 
-/// The profile of that name or id.
+/// The profile with this name or id.
 pub(super) fn find<'a>(profiles: &'a [Profile], wanted: &str) -> Option<&'a Profile> {
     let by_id = profiles.iter().find(|profile| profile.profile_id.to_string() == wanted);
     by_id.or_else(|| profiles.iter().find(|profile| profile.name == wanted))
 }
 
-/// The profile that a payload names. One that there is not is the host's to refuse.
+/// The profile that a payload names. `None` if it does not exist: the host reports that.
 pub(super) async fn of_payload(client: &Client, payload: &Value) -> Result<Option<Profile>, ApiError> {
     let Some(name) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
     Ok(find(&client.list_profiles().await?, name).cloned())
@@ -240,7 +240,7 @@ fn table(profiles: &[Profile]) -> Table {
     table
 }
 
-/// Names of the fields that a configuration sets, those of the harness by themselves.
+/// Names of the fields that a configuration sets. Those in `harness` are listed one by one.
 fn fields(config: &Value) -> String {
     let names = |value: &Value| value.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default();
     let all: Vec<String> = names(config);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_are_found_by_id_and_by_name() {
+    fn finds_profile_by_id_or_name() {
         let (one, other) = ("01999999-8888-7777-8666-123456789abc", "01999999-8888-7777-8666-123456789abd");
         let profiles = [profile("fast", one), profile("careful", other)];
         assert_eq!(find(&profiles, "careful").unwrap().profile_id.to_string(), other);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_profile_lost_is_named() {
+    fn lists_removed_fields() {
         let before =
             json!({"model": "m", "harness": {"tools": ["shell"], "permissions": {"sandboxMode": "read-only"}}});
         let after = json!({"model": "other", "harness": {"tools": []}});
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_names_what_a_profile_sets() {
+    fn lists_fields_of_profile() {
         let text = table(&[profile("fast", "01999999-8888-7777-8666-123456789abc")]).render(Some(60), false);
         insta::assert_snapshot!(text, @r"
         NAME  PROVIDER  CHANGED     SETS

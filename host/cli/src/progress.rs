@@ -1,5 +1,4 @@
-//! What a run is doing, on standard error: a line that is redrawn on a terminal, plain lines elsewhere, nothing if it is
-//! not wanted.
+//! Shows the progress of a run on standard error: a spinner on a terminal, plain lines elsewhere, only errors if quiet.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -15,26 +14,26 @@ use super::output::{BAD, DIM, Output, StdoutKind, WARN, complain, paint};
 use super::printer::{Activity, Level, Note};
 use super::table;
 
-/// Between two turns of the spinner.
+/// Interval between two frames of the spinner.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 const TURNS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const SPINNER: Style = AnsiColor::Cyan.on_default();
 
-/// Columns at the end of the line that stay free: what the terminal adds, `^C` for instance, must not break the line.
+/// Columns at the end of the line that stay free, for text that the terminal adds, such as `^C`.
 const FREE: usize = 4;
-/// Columns where the terminal does not say how many it has.
+/// Width in columns if the terminal does not report it.
 const USUAL_WIDTH: usize = 80;
-/// An activity in fewer columns says nothing.
+/// Minimum width of an activity, in columns. A shorter one is not shown.
 const MIN_ACTIVITY: usize = 6;
 
-/// To the beginning of the line, and away with everything from there on. A terminal that became narrower has broken the
-/// line into several, of which the cursor is on the first.
+/// Moves to the start of the line and erases to the end of the screen. A terminal that became narrower has wrapped the
+/// line; the cursor is on its first part.
 const ERASE: &str = "\r\u{1b}[J";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Errors only, and what leaves the outcome in doubt.
+    /// Only errors, and notes that put the outcome in doubt.
     Quiet,
     Plain,
     Spinner,
@@ -48,15 +47,15 @@ pub(super) struct Progress {
     stdout: StdoutKind,
     label: String,
     activity: Activity,
-    /// The place in the queue that got a line.
-    told: Option<u64>,
+    /// The queue position that was reported last.
+    reported_position: Option<u64>,
     since: Instant,
     turn: usize,
     drawn: bool,
 }
 
 impl Progress {
-    /// For a run of a provider.
+    /// Progress of a run; `label` names it.
     pub(super) fn new(label: &str, quiet: bool, out: &Output) -> Self {
         let mode = match (quiet, out.cursor) {
             (true, _) => Mode::Quiet,
@@ -69,19 +68,19 @@ impl Progress {
             stdout: out.stdout_kind,
             label: clean::line(label),
             activity: Activity::Waiting(None),
-            told: None,
+            reported_position: None,
             since: Instant::now(),
             turn: 0,
             drawn: false,
         }
     }
 
-    /// Whether it moves by itself and wants [`tick`](Self::tick) every [`TICK`].
+    /// Whether [`tick`](Self::tick) must be called every [`TICK`].
     pub(super) fn moves(&self) -> bool {
         self.mode == Mode::Spinner
     }
 
-    /// Whether anybody sees what it shows.
+    /// Whether it shows more than errors.
     pub(super) fn visible(&self) -> bool {
         self.mode != Mode::Quiet
     }
@@ -91,16 +90,16 @@ impl Progress {
         matches!(self.activity, Activity::Waiting(_))
     }
 
-    /// The run waits at this place now. Where there is no spinner, a new place gets a line.
-    pub(super) fn place(&mut self, place: u64) {
+    /// Sets the queue position of a waiting run. Without a spinner, prints a changed position.
+    pub(super) fn set_position(&mut self, position: u64) {
         if !self.waiting() {
             return;
         }
-        if self.mode == Mode::Plain && self.told != Some(place) {
-            complain(&format!("{}: queued, position {place}", self.label));
+        if self.mode == Mode::Plain && self.reported_position != Some(position) {
+            complain(&format!("{}: queued, position {position}", self.label));
         }
-        self.told = Some(place);
-        self.activity = Activity::Waiting(Some(place));
+        self.reported_position = Some(position);
+        self.activity = Activity::Waiting(Some(position));
     }
 
     pub(super) fn set(&mut self, activity: Activity) {
@@ -111,17 +110,17 @@ impl Progress {
         self.activity = activity;
     }
 
-    /// Whether a note is to be shown.
+    /// Whether a note is shown in this mode.
     pub(super) fn wants(&self, note: &Note) -> bool {
         match self.mode {
             Mode::Quiet => matches!(note.level, Level::Error | Level::Doubt),
             Mode::Plain => true,
-            // The spinner itself says it.
+            // The spinner shows the detail.
             Mode::Spinner => note.level != Level::Detail,
         }
     }
 
-    /// A line above the spinner, if it is wanted.
+    /// Prints a note above the spinner, if the mode allows it.
     pub(super) fn note(&mut self, note: &Note) {
         if !self.wants(note) {
             return;
@@ -135,8 +134,8 @@ impl Progress {
         });
     }
 
-    /// Gives way to the agent's text. Whoever reads a pipe may write to this terminal at any time, so from then on there
-    /// are plain lines only.
+    /// Hides the spinner before the agent's text. If standard output is a pipe, its reader may write to this terminal
+    /// at any time, so only plain lines follow.
     pub(super) fn make_way(&mut self) {
         match self.stdout {
             StdoutKind::Terminal => self.hide(),
@@ -148,7 +147,7 @@ impl Progress {
         }
     }
 
-    /// Moves the spinner on; where it would stand in the middle of the agent's line, it stays hidden.
+    /// Draws the next frame of the spinner. It stays hidden while the agent's line is unfinished.
     pub(super) fn tick(&mut self, at_line_start: bool) {
         if self.mode != Mode::Spinner || (self.stdout == StdoutKind::Terminal && !at_line_start) {
             return;
@@ -157,32 +156,32 @@ impl Progress {
         let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
         let message = self.message(width.unwrap_or(USUAL_WIDTH));
         let spinner = paint(self.color, SPINNER, TURNS.get(self.turn).copied().unwrap_or_default());
-        // The cursor goes back to the beginning: what the terminal prints there, or a narrower terminal, leaves nothing
-        // behind that the next turn does not erase.
+        // The cursor returns to the start of the line, so that the next frame erases everything, even if the terminal
+        // has printed text or become narrower.
         draw(&format!("{ERASE}{spinner} {}\r", paint(self.color, DIM, &message)));
         self.drawn = true;
     }
 
-    /// Takes the spinner away.
+    /// Erases the spinner.
     pub(super) fn hide(&mut self) {
         if std::mem::take(&mut self.drawn) {
             draw(ERASE);
         }
     }
 
-    /// What goes on and for how long, in as many columns as there are beside the spinner.
+    /// Activity and elapsed time, cut to the columns beside the spinner.
     fn message(&self, width: usize) -> String {
         let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Whole seconds: tenths would flicker.
         let elapsed = format::duration(elapsed).split('.').next().unwrap_or_default().to_owned();
         let elapsed = if elapsed.ends_with(['s', 'm']) { elapsed } else { format!("{elapsed}s") };
         let activity = match &self.activity {
-            Activity::Waiting(Some(place)) => format!("queued, position {place}"),
+            Activity::Waiting(Some(position)) => format!("queued, position {position}"),
             Activity::Waiting(None) => "queued".to_owned(),
             Activity::Working(what) if what.is_empty() => "working".to_owned(),
             Activity::Working(what) => clean::line(what),
         };
-        // The time is what moves: it is never cut off.
+        // The time shows that work continues: it is never cut.
         let room = width.saturating_sub("⠋ ".width() + FREE + elapsed.width() + " · ".width());
         let label = table::cut(&self.label, room);
         let left = room.saturating_sub(label.width() + " · ".width());
@@ -193,7 +192,7 @@ impl Progress {
     }
 }
 
-/// Waits for something that may take seconds, and shows on a terminal that it goes on.
+/// Waits for work that may take seconds, and shows a spinner on a terminal.
 pub(super) async fn while_waiting<T>(
     context: &Context<'_>,
     label: &str,
@@ -212,7 +211,7 @@ pub(super) async fn while_waiting<T>(
     }
 }
 
-/// Writes to the terminal in one go. Nobody is told if that fails: there is no place left to tell it.
+/// Writes to the terminal at once. An error is ignored, because it could not be reported anywhere.
 fn draw(text: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
@@ -231,22 +230,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_says_what_goes_on() {
+    fn message_shows_activity() {
         let out = Output::detect();
         let mut progress = Progress::new("codex", false, &out);
         assert_eq!(progress.message(80), "codex · queued · 0s");
         progress.set(Activity::Waiting(Some(3)));
         assert_eq!(progress.message(80), "codex · queued, position 3 · 0s");
-        progress.place(2);
+        progress.set_position(2);
         assert_eq!(progress.message(80), "codex · queued, position 2 · 0s");
         progress.set(Activity::Working("shell: \u{1b}[2Jls\nmore".to_owned()));
         assert_eq!(progress.message(80), "codex · shell: ␛[2Jls more · 0s");
-        progress.place(1);
+        progress.set_position(1);
         assert!(!progress.waiting(), "a late answer about the queue changes nothing");
     }
 
     #[test]
-    fn the_elapsed_time_is_never_cut_off() {
+    fn elapsed_time_is_never_cut() {
         let mut progress = Progress::new("a-provider-with-a-long-name", false, &Output::detect());
         progress
             .set(Activity::Working("shell: for i in 1 2 3; do sleep 1; echo 日本語 a very long line; done".to_owned()));

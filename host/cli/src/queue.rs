@@ -73,16 +73,16 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let params = ListJobsParams { state: arguments.state.as_deref().and_then(JobState::from_name) };
     let client = context.client().await?;
     match arguments.action {
-        Some(Action::Pause { provider }) => tell(context, &client.pause_queue(provider).await?),
-        Some(Action::Resume { provider }) => tell(context, &client.resume_queue(provider).await?),
+        Some(Action::Pause { provider }) => print_pauses(context, &client.pause_queue(provider).await?),
+        Some(Action::Resume { provider }) => print_pauses(context, &client.resume_queue(provider).await?),
         Some(Action::Move { run, priority }) => {
             let run_id = ids::run(&client, &run).await?;
             let job = client.set_queue_priority(run_id, priority).await?;
             if context.json {
                 context.out.document(&job)?;
             } else {
-                let place = job.position.map(|place| format!(", place {place}")).unwrap_or_default();
-                context.out.line(format!("{} has priority {priority}{place}", format::short_id(run_id)))?;
+                let position = job.position.map(|position| format!(", place {position}")).unwrap_or_default();
+                context.out.line(format!("{} has priority {priority}{position}", format::short_id(run_id)))?;
             }
             Ok(Exit::Done)
         }
@@ -106,7 +106,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     }
 }
 
-fn tell(context: &mut Context<'_>, pauses: &QueuePauses) -> Result<Exit, ApiError> {
+fn print_pauses(context: &mut Context<'_>, pauses: &QueuePauses) -> Result<Exit, ApiError> {
     if context.json {
         context.out.document(pauses)?;
     } else {
@@ -116,7 +116,7 @@ fn tell(context: &mut Context<'_>, pauses: &QueuePauses) -> Result<Exit, ApiErro
     Ok(Exit::Done)
 }
 
-/// What is paused, in a sentence.
+/// A message about what is paused; `None` if nothing is.
 pub(super) async fn pauses(client: &Client) -> Result<Option<String>, ApiError> {
     let status = client.get_status().await?;
     Ok(described(status.queue_paused, &status.paused_providers))
@@ -139,7 +139,7 @@ pub(super) fn table(jobs: &[JobRecord], short: bool, now: Timestamp) -> Table {
         let style = if job.state == JobState::Running { BUSY } else { DIM };
         let waited = if job.state == JobState::Running { String::new() } else { format::between(job.enqueued_at, now) };
         table.row(vec![
-            job.position.map(|place| place.to_string()).unwrap_or_default().into(),
+            job.position.map(|position| position.to_string()).unwrap_or_default().into(),
             id.into(),
             Cell::styled(style, job.state.name()),
             job.provider.as_str().into(),
@@ -205,7 +205,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_table_says_why_each_run_waits() {
+    fn table_shows_wait_reasons() {
         let now: Timestamp = "2020-03-05T12:00:00Z".parse().unwrap();
         let (running, ready) = (job("00000001", JobState::Running, None, "fix the build"), JobState::Ready);
         let jobs = [
@@ -241,7 +241,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn pauses_are_told_with_the_way_out() {
+    fn pause_message_names_resume_command() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(described(false, &[]), None);
         assert_eq!(described(true, &[]).unwrap(), "the queue is paused; `ostler queue resume` resumes it");

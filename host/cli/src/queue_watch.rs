@@ -10,18 +10,18 @@ use ostler_client::Client;
 use ostler_protocol::methods::ListJobsParams;
 use ostler_protocol::{ApiError, JobRecord};
 
-/// Between two looks at the queue.
+/// Interval between two queries of the queue.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Rows of a terminal that does not say how many it has.
+/// Height in rows if the terminal does not report it.
 const ROWS: usize = 24;
 
-/// Shows the queue, and again when it has changed. On a terminal each picture takes the place of the one before.
+/// Shows the queue, and again after each change. On a terminal, each frame replaces the previous one.
 pub(super) async fn watch(
     context: &mut Context<'_>,
     client: &Client,
     params: &ListJobsParams,
 ) -> Result<Exit, ApiError> {
-    let in_place = context.out.stdout_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let redraws = context.out.stdout_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let mut screen = Screen::default();
     let mut before: Option<Vec<JobRecord>> = None;
     let mut reader_gone = pin!(context.out.reader_gone());
@@ -32,17 +32,17 @@ pub(super) async fn watch(
             if changed {
                 context.out.json_line(&jobs)?;
             }
-        } else if in_place {
-            // Also where nothing has changed but the time that runs have waited.
+        } else if redraws {
+            // Redraw without a change, too, because the waiting times grow.
             let paused = queue::pauses(client).await?;
-            let text = picture(context, &jobs, paused.as_deref());
+            let text = frame(context, &jobs, paused.as_deref());
             let size = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
             context.out.width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
             context.out.write(&screen.draw(&text, size.unwrap_or(ROWS)))?;
         } else if changed {
             let paused = queue::pauses(client).await?;
             let time = format::local(times::now());
-            let text = format!("{time}\n{}\n", picture(context, &jobs, paused.as_deref()));
+            let text = format!("{time}\n{}\n", frame(context, &jobs, paused.as_deref()));
             context.out.write(&text)?;
         }
         if context.out.closed() {
@@ -56,13 +56,13 @@ pub(super) async fn watch(
     }
 }
 
-/// Whether more has changed than what grows with time.
+/// Whether the jobs differ in more than values that grow with time.
 fn differ(before: &[JobRecord], after: &[JobRecord]) -> bool {
     let still = |job: &JobRecord| JobRecord { effective_priority: None, ..job.clone() };
     before.len() != after.len() || before.iter().zip(after).any(|(before, after)| still(before) != still(after))
 }
 
-fn picture(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> String {
+fn frame(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> String {
     let mut text = if jobs.is_empty() {
         "the queue is empty\n".to_owned()
     } else {
@@ -76,15 +76,15 @@ fn picture(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> S
     text
 }
 
-/// What stands on the terminal.
+/// The frame on the terminal.
 #[derive(Debug, Default)]
 struct Screen {
     rows: usize,
 }
 
 impl Screen {
-    /// The text in the place of the one before, cut where the terminal ends: a line that has scrolled away could not be
-    /// replaced.
+    /// Output that replaces the previous frame. The text is cut to the height of the terminal, because lines that have
+    /// scrolled away cannot be replaced.
     fn draw(&mut self, text: &str, height: usize) -> String {
         let lines: Vec<&str> = text.lines().collect();
         let room = height.saturating_sub(1).max(2);
@@ -113,7 +113,7 @@ mod tests {
     use ostler_protocol::JobState;
 
     #[test]
-    fn each_picture_takes_the_place_of_the_one_before() {
+    fn each_frame_replaces_the_previous_one() {
         let mut screen = Screen::default();
         assert_eq!(screen.draw("a\nb\n", 24), "a\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
         assert_eq!(screen.draw("c\n", 24), "\u{1b}[2A\rc\u{1b}[K\n\u{1b}[J");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn counts_rows_that_do_not_fit() {
         let mut screen = Screen::default();
         let text: String = (0..10).map(|number| format!("{number}\n")).collect();
         let drawn = screen.draw(&text, 4);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_priority_is_no_change() {
+    fn ignores_growing_effective_priority() {
         let before = job("00000001", JobState::Ready, None, "x");
         let older = JobRecord { effective_priority: Some(3.0), ..before.clone() };
         assert!(!differ(std::slice::from_ref(&before), &[older]));

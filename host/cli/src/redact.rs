@@ -11,7 +11,7 @@ use super::context::Context;
 use super::exit::Exit;
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// With `--json` the text has to be held as a whole.
+/// Maximum size of the text with `--json`, in bytes: it is buffered in memory.
 const MAX_DOCUMENT: usize = 64 * 1024 * 1024;
 
 const EXAMPLES: &str = "\
@@ -43,13 +43,13 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     let mut output = Watched { inner: io::stdout().lock(), closed: false };
     match context.local.redact(&context.paths, &mut inputs, &mut output) {
         Ok(_) => Ok(Exit::Done),
-        // Whoever read has seen enough.
+        // The reader closed standard output: this is not an error.
         Err(_) if output.closed => Ok(Exit::Done),
         Err(error) => Err(error),
     }
 }
 
-/// What is to be read. Nothing is printed where one of the files cannot be.
+/// The inputs. Fails if one of the files cannot be read, before anything is printed.
 fn inputs(files: &[PathBuf]) -> Result<Vec<Box<dyn Read>>, ApiError> {
     if files.is_empty() {
         return Ok(vec![Box::new(io::stdin().lock())]);
@@ -73,7 +73,7 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Why a file cannot be read. A pipe is not opened for this: its writer would notice.
+/// The reason why a file cannot be read. A pipe is not opened, because its writer would notice.
 fn unreadable(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Err(error) => Some(error.to_string()),
@@ -83,7 +83,7 @@ fn unreadable(path: &Path) -> Option<String> {
     }
 }
 
-/// A file that is opened when its turn comes, and named where it cannot be read.
+/// A file that is opened at the first read. Its errors contain its path.
 struct Input {
     path: PathBuf,
     file: Option<File>,
@@ -99,7 +99,7 @@ impl Read for Input {
     }
 }
 
-/// Standard output, remembering whether its reader went away.
+/// Standard output that records whether its reader closed it.
 struct Watched<W> {
     inner: W,
     closed: bool,
@@ -126,7 +126,7 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
-/// Text that is held as a whole, up to a bound.
+/// A buffer of at most [`MAX_DOCUMENT`] bytes.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_left_is_noticed() {
+    fn notices_closed_reader() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let mut output = Watched { inner: writer, closed: false };
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_bounded() {
+    fn rejects_document_above_limit() {
         let mut output = Bounded::default();
         output.write_all(&vec![0; MAX_DOCUMENT]).unwrap();
         assert!(output.write_all(b"x").is_err());

@@ -41,19 +41,19 @@ pub(super) struct Arguments {
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
-    manner: SubmitOptions,
+    submit_options: SubmitOptions,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let output = arguments.manner.output(context)?;
-    let given = arguments.start.gather(true, arguments.manner.is_quiet(context))?;
-    let base = given.base.clone();
-    let mut overrides = payload::part(given)?;
+    let output = arguments.submit_options.output(context)?;
+    let payload_args = arguments.start.gather(true, arguments.submit_options.is_quiet(context))?;
+    let base = payload_args.base.clone();
+    let mut overrides = payload::part(payload_args)?;
     for field in &arguments.clear {
         payload::clear(&mut overrides, field)?;
     }
     let built = base.as_ref().map_or(Value::Null, |_| overrides.clone());
-    submit::execute(context, &arguments.manner, output, async |client| {
+    submit::execute(context, &arguments.submit_options, output, async |client| {
         let run_id = ids::run(client, &arguments.run).await?;
         arguments.schedule.apply(client, &mut overrides).await?;
         let summary = client.get_run(run_id).await?.summary;

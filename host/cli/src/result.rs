@@ -1,4 +1,4 @@
-//! `--json=result`: what came of a run, as one object.
+//! `--json=result`: the result of a run as one object.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use super::exit::Exit;
 use ostler_client::Client;
 use ostler_protocol::{ApiError, RunId, RunRecord};
 
-/// Prints what came of a run that has ended. `exit` is what this program ends with.
+/// Prints the result of an ended run. `exit` is the exit code of this program.
 ///
 /// # Errors
-/// Where the run or its answer cannot be read.
+/// If the run or its answer cannot be read.
 pub(super) async fn print(
     context: &mut Context<'_>,
     client: &Client,
@@ -25,7 +25,7 @@ pub(super) async fn print(
         Ok(())
     })
     .await?;
-    // A text of an agent gets a line feed for a terminal, which is not its own.
+    // `copy` adds a line feed to the text of an agent, so prefer the stored text if it is complete.
     let whole = String::from_utf8_lossy(&whole).into_owned();
     let text = run.final_text.clone().filter(|_| !answer::is_cut(&run)).or_else(|| answered.then_some(whole));
     context.out.document(&object(&run, text.as_deref(), exit))

@@ -71,7 +71,7 @@ enum Action {
     },
 }
 
-/// All runs, unless one of these is given.
+/// The scope of a limit: all runs by default.
 #[derive(Clone, Debug, Args)]
 struct Scope {
     /// Only the runs of this provider
@@ -136,7 +136,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if !dry_run && !yes && !context.json && ask::can_ask() {
                 let preview = client.apply_retention(&ApplyRetentionParams { dry_run: true }).await?;
                 if preview.runs > 0 {
-                    tell(&preview, &mut context.out)?;
+                    print_report(&preview, &mut context.out)?;
                     if !ask::confirm("Delete these runs?") {
                         complain("nothing was deleted");
                         return Ok(Exit::Canceled);
@@ -147,7 +147,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if context.json {
                 context.out.document(&report)?;
             } else {
-                tell(&report, &mut context.out)?;
+                print_report(&report, &mut context.out)?;
             }
         }
     }
@@ -178,8 +178,8 @@ fn policies(policies: &[RetentionPolicy]) -> Table {
     table
 }
 
-/// What goes or went: each run, then the sum.
-fn tell(report: &RetentionReport, out: &mut Output) -> Result<(), ApiError> {
+/// Prints the runs that a cleanup deletes or has deleted, then the sum.
+fn print_report(report: &RetentionReport, out: &mut Output) -> Result<(), ApiError> {
     if !report.items.is_empty() {
         items(&report.items, out.stdout_terminal).print(out)?;
         let more = report.runs.saturating_sub(report.items.len() as u64);
@@ -263,7 +263,7 @@ fn scope_text(scope: RetentionScopeKind, name: Option<&str>) -> String {
     }
 }
 
-/// Bytes in the unit of the limits.
+/// Bytes in megabytes, the unit of the limits, rounded up.
 fn megabytes(bytes: u64) -> String {
     let tenths = bytes.div_ceil(100_000);
     format!("{}.{} MB", tenths / 10, tenths % 10)
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_shown_where_they_are_stated() {
+    fn shows_limits_of_scopes_that_set_them() {
         use RetentionScopeKind::{Global, Provider, Workspace};
         let mut global = policy(Global, None, Some(90), Some(1024));
         global.days = Some(RetentionLimit { value: 90, origin: RetentionOrigin::Default });
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_summed_up() {
+    fn summarizes_report() {
         let mut report = RetentionReport {
             dry_run: true,
             at: "2026-03-05T12:00:00Z".parse().unwrap(),

@@ -102,7 +102,7 @@ pub(super) async fn delete_chats(
     deletions.finish(context)
 }
 
-/// The runs that the texts name. All that live are named at once, and then nothing is deleted.
+/// The runs that the texts name. Fails with the list of all runs that have not ended.
 async fn ended_runs(client: &Client, texts: &[String]) -> Result<Vec<RunSummary>, ApiError> {
     let mut runs = Vec::new();
     for run_id in ids::runs(client, texts).await? {
@@ -131,7 +131,7 @@ fn described_chat(chat: &Conversation, runs: u64) -> String {
     format!("conversation {}{title} with {runs}", format::short_id(chat.conversation_id))
 }
 
-/// What became of what was to be deleted. One that fails does not keep the others.
+/// Results of several deletions. A failed one does not stop the others.
 #[derive(Debug)]
 struct Deletions<T> {
     deleted: Vec<T>,

@@ -32,7 +32,7 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
     let requests = async {
         let mut input = stdin();
         let copied = copy(&mut input, &mut to_host).await;
-        // The host answers what it has got, and then ends the connection.
+        // The host answers the requests that it has received, then closes the connection.
         let _ = to_host.shutdown().await;
         copied
     };
@@ -44,7 +44,7 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
     tokio::pin!(requests, answers);
     tokio::select! {
         sent = &mut requests => {
-            // Where the host went away, its answers end as well.
+            // If the host has gone, the answers end, too.
             let _ = sent;
             answers.await.map_err(io)?;
             Ok(Exit::Done)

@@ -57,26 +57,27 @@ pub(super) struct Arguments {
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
-    manner: SubmitOptions,
+    submit_options: SubmitOptions,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let Arguments { mut provider, mut start, resume, continue_session, schedule, manner } = arguments;
-    let output = manner.output(context)?;
+    let Arguments { mut provider, mut start, resume, continue_session, schedule, submit_options } = arguments;
+    let output = submit_options.output(context)?;
     if start.profile.is_some() && provider.is_some() && !is_provider(context, provider.as_deref()).await? {
         start.prompt.set_if_missing(&mut provider);
     }
     let continue_session = continue_session.then_some(true);
-    let given = PayloadArgs { provider, resume, continue_session, ..start.gather(false, manner.is_quiet(context))? };
-    expect_prompt(&given)?;
-    let names_folder = given.names_folder();
-    let base = given.base.clone();
-    let mut params = payload::build(given, &current_folder()?)?;
+    let payload_args =
+        PayloadArgs { provider, resume, continue_session, ..start.gather(false, submit_options.is_quiet(context))? };
+    expect_prompt(&payload_args)?;
+    let names_folder = payload_args.names_folder();
+    let base = payload_args.base.clone();
+    let mut params = payload::build(payload_args, &current_folder()?)?;
     let built = base.as_ref().map_or(Value::Null, |_| params.clone());
-    submit::execute(context, &manner, output, async |client| {
+    submit::execute(context, &submit_options, output, async |client| {
         schedule.apply(client, &mut params).await?;
         let profile = profiles::of_payload(client, &params).await?;
-        // Where nothing but a profile names a folder, that goes before the current one.
+        // The folder of a profile overrides the current folder, but not a named one.
         if let Some(folder) = profile.as_ref().and_then(profiles::folder).filter(|_| !names_folder) {
             params["cwd"] = json!(folder);
         }
@@ -89,10 +90,10 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     .map_err(|error| if context.json { error } else { option_names::keep_pointers_of(base.as_ref(), &built, error) })
 }
 
-/// Refuses a run without a prompt. One argument alone is often the prompt, and the provider was forgotten.
-fn expect_prompt(given: &PayloadArgs) -> Result<(), ApiError> {
-    let has = |name: &str| given.base.as_ref().and_then(|base| base.get(name)).is_some_and(|value| !value.is_null());
-    let (Some(argument), None, None) = (&given.provider, &given.prompt, &given.profile) else { return Ok(()) };
+/// Rejects a run without a prompt. A single argument is often the prompt, without a provider before it.
+fn expect_prompt(args: &PayloadArgs) -> Result<(), ApiError> {
+    let has = |name: &str| args.base.as_ref().and_then(|base| base.get(name)).is_some_and(|value| !value.is_null());
+    let (Some(argument), None, None) = (&args.provider, &args.prompt, &args.profile) else { return Ok(()) };
     if has("prompt") || has("profileId") {
         return Ok(());
     }
@@ -112,7 +113,7 @@ fn expect_prompt(given: &PayloadArgs) -> Result<(), ApiError> {
     Err(error.hint(hint))
 }
 
-/// Whether the first argument names a provider. With a profile, which has one, it may be the prompt instead.
+/// Whether the first argument names a provider. With a profile, which has a provider, it can be the prompt.
 async fn is_provider(context: &Context<'_>, argument: Option<&str>) -> Result<bool, ApiError> {
     let listed = context.client().await?.list_plugins().await?;
     Ok(listed.providers.iter().any(|provider| Some(provider.name.as_str()) == argument))

@@ -91,11 +91,11 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     table(&page.items, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
-    context.out.tell_of_others(page.items.len(), page.total, "runs", "-n and --offset show others");
+    context.out.note_incomplete_list(page.items.len(), page.total, "runs", "-n and --offset show others");
     Ok(Exit::Done)
 }
 
-/// Runs as a table; `short` ids are for people.
+/// Runs as a table, with short or full ids.
 pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
     let mut table = Table::new(&["RUN", "STATUS", "PROVIDER", "CREATED", "TOOK", "TITLE"], 5).optional(&[4, 2, 3]);
     for run in runs {
@@ -113,7 +113,7 @@ pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
     table
 }
 
-/// Where a run stands, in its colour.
+/// The status of a run, in its color.
 pub(super) fn status_cell(status: RunStatus) -> Cell {
     let style = match status {
         RunStatus::Queued => DIM,

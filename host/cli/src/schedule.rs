@@ -1,4 +1,4 @@
-//! When a run starts: options of the verbs that start runs.
+//! Options for the start time of a run.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -27,10 +27,10 @@ pub(super) struct ScheduleArguments {
 }
 
 impl ScheduleArguments {
-    /// Puts what was given into a start payload, or a part of one.
+    /// Writes the options into a start payload, or a part of one.
     ///
     /// # Errors
-    /// Where there is no such run.
+    /// `NOT_FOUND` if a run of `--after` does not exist, and other errors of the calls to the host.
     pub(super) async fn apply(&self, client: &Client, payload: &mut Value) -> Result<(), ApiError> {
         let after = ids::runs(client, &self.after).await.map_err(|error| error.at("--after"))?;
         self.write(payload, &after);
@@ -52,7 +52,7 @@ impl ScheduleArguments {
     }
 }
 
-/// Tells when a run starts that nobody follows.
+/// Prints the start time of a scheduled run that is not followed.
 pub(super) fn announce(params: &Value, quiet: bool) {
     let scheduled = params.get("scheduledAt").or_else(|| params.pointer("/overrides/scheduledAt"));
     let scheduled = scheduled.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_goes_over_the_payload() {
+    fn schedule_options_override_the_payload() {
         let at: Timestamp = "2026-12-01T09:00:00Z".parse().unwrap();
         let run = RunId::generate();
         let mut payload = json!({"prompt": "p", "scheduledAt": "2030-01-01T00:00:00Z"});

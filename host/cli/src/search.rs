@@ -73,7 +73,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         }
         chat::table(&chats.items, short).print(&mut context.out)?;
     }
-    context.out.tell_of_others(found.items.len(), found.total, "runs", "-n shows more");
-    context.out.tell_of_others(chats.items.len(), chats.total, "conversations", "-n shows more");
+    context.out.note_incomplete_list(found.items.len(), found.total, "runs", "-n shows more");
+    context.out.note_incomplete_list(chats.items.len(), chats.total, "conversations", "-n shows more");
     Ok(Exit::Done)
 }

@@ -30,13 +30,13 @@ pub(super) struct Arguments {
     background: bool,
 }
 
-/// Told what a host does before it is ready, where that may take long.
+/// Callback for each slow step of a host's start. The argument describes the step.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// How a host runs.
+/// Options of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// It was started by a verb and ends itself when idle.
+    /// It was started by another command and ends when idle.
     pub background: bool,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     let background = arguments.background;
     let json = context.json;
     let ready: Box<dyn FnOnce(&Path) + Send> = Box::new(move |socket| {
-        // A service manager that waits for it; without one there is nobody to tell.
+        // Notify a service manager, if there is one.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         if background {
             report_ready();
@@ -67,7 +67,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     Ok(Exit::Done)
 }
 
-/// Tells the starter that connections are taken, and lets go of it.
+/// Notifies the starter that the host accepts connections, and closes the pipe to it.
 fn report_ready() {
     let mut stderr = io::stderr().lock();
     let _ = writeln!(stderr, "{READY_LINE}");

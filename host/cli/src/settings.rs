@@ -107,7 +107,7 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
         return Err(unknown(section, keys(&origins)));
     }
     if context.json {
-        // What was asked for, in the shape of the answer.
+        // The selected settings, in the form of the answer.
         let listed = Settings {
             sections: picked(&settings.sections, &chosen),
             origins: Some(chosen.iter().map(|(pointer, origin)| ((*pointer).clone(), *origin)).collect()),
@@ -120,7 +120,7 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
         return Ok(Exit::Done);
     }
     let document = Value::Object(settings.sections);
-    // The value comes last: a long one must not make every line as long.
+    // The value is the last column, so that a long one does not widen every line.
     let mut table = Table::new(&["KEY", "FROM", "VALUE"], 2);
     for (pointer, origin) in chosen {
         let value = document.pointer(pointer).map(Value::to_string).unwrap_or_default();
@@ -176,7 +176,7 @@ async fn update(context: &mut Context<'_>, changes: &[(&String, Value)]) -> Resu
     Ok(Exit::Done)
 }
 
-/// Asks the host. For people, problems name the keys that they have written.
+/// Calls the host. Without `json`, problems name the keys as in config.toml.
 async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result<Settings, ApiError> {
     client.update_settings(patch).await.map_err(|error| match ApiError::from(error) {
         error if json || error.problems.is_empty() => error,
@@ -192,7 +192,7 @@ async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result
     })
 }
 
-/// The parts of a document at these pointers.
+/// The values of a document at these pointers, as a document.
 fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -> Map<String, Value> {
     let wanted = |(pointer, value): (String, &Value)| pointers.contains_key(&pointer).then(|| (pointer, value.clone()));
     document_of(leaves(document).into_iter().filter_map(wanted))
@@ -205,7 +205,7 @@ fn keys(origins: &BTreeMap<String, Origin>) -> impl Iterator<Item = String> {
 /// The pointer of a key that is written as in config.toml.
 ///
 /// # Errors
-/// `INVALID_PARAMS` if it cannot be a key.
+/// `INVALID_PARAMS` if it is not a valid key.
 pub(super) fn pointer_of(key: &str) -> Result<String, ApiError> {
     wire_names(key).map(|names| pointer_along(&names)).ok_or_else(|| {
         let shown: String = key.chars().take(64).collect();
@@ -215,7 +215,7 @@ pub(super) fn pointer_of(key: &str) -> Result<String, ApiError> {
     })
 }
 
-/// The error for a key that is none of the known ones.
+/// The error for an unknown key.
 pub(super) fn unknown(key: &str, known: impl Iterator<Item = String>) -> ApiError {
     let keys: Vec<String> = known.collect();
     let near = nearest(key, keys.iter().map(String::as_str));

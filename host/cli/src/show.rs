@@ -39,7 +39,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     Ok(Exit::Done)
 }
 
-/// What stands before a long answer, and what after it; a short one is in the former.
+/// The text before and after a long answer. A short answer is part of the first text.
 fn render(run: &RunRecord, out: &Output) -> (String, String) {
     let summary = &run.summary;
     let mut page = Page { out, text: String::new() };
@@ -58,7 +58,7 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
     page.field("attempts", &summary.attempt.to_string());
     page.field("priority", &summary.queue_priority.to_string());
     if let Some(job) = run.job.as_ref().filter(|_| !summary.status.ended()) {
-        page.option("place", job.position.map(|place| place.to_string()).as_deref());
+        page.option("place", job.position.map(|position| position.to_string()).as_deref());
         page.option("not before", job.not_before.map(format::local_full).as_deref());
         page.option("waits for", Some(queue::reason(job)).filter(|reason| !reason.is_empty()).as_deref());
     }

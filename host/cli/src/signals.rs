@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, taken as the wish to cancel, and Ctrl-\, taken as the wish to leave.
+//! Signals as requests: Ctrl-C and SIGTERM cancel, Ctrl-\ detaches.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,16 +7,16 @@ use tokio::signal::unix::{self, Signal, SignalKind};
 
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Ctrl-C was pressed, and taken as a wish.
+/// Ctrl-C was pressed while a [`Signals`] was waiting.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether Ctrl-C was pressed while somebody listened.
+/// Whether Ctrl-C was pressed while a [`Signals`] was waiting.
 pub(super) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Ends this program as Ctrl-C ends one that does not listen. The shell, which got the same signal, then ends its loop
-/// or script; after an exit with a code it would go on. Comes back only if that fails.
+/// Ends this program by SIGINT, as if it had no handler. The shell, which got the same signal, then ends its loop or
+/// script; after a normal exit it would continue. Returns only if that fails.
 pub(super) fn die_of_interrupt() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action installs no handler.
@@ -25,7 +25,7 @@ pub(super) fn die_of_interrupt() {
     }
 }
 
-/// Both signals. From its making on, neither ends the program by itself.
+/// Receives SIGINT and SIGTERM. Once created, neither signal ends the program by default.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
@@ -37,7 +37,7 @@ impl Signals {
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    /// Waits for one. Cancel-safe.
+    /// Waits for one of the signals. Cancel-safe.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => INTERRUPTED.store(true, Ordering::Relaxed),
@@ -46,7 +46,7 @@ impl Signals {
     }
 }
 
-/// Ctrl-\ (SIGQUIT). From its making on, it does not end the program by itself.
+/// Receives Ctrl-\ (SIGQUIT). Once created, the signal does not end the program by default.
 #[derive(Debug)]
 pub(super) struct Detach(Signal);
 
@@ -55,7 +55,7 @@ impl Detach {
         listen(SignalKind::quit()).map(Self)
     }
 
-    /// Waits for it. Cancel-safe.
+    /// Waits for the signal. Cancel-safe.
     pub(super) async fn next(&mut self) {
         let _ = self.0.recv().await;
     }

@@ -98,15 +98,15 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         text.push_str(&format!("{}{}\n", out.styled(DIM, &format!("{name:<13}")), clean::line(&value)));
     }
     if let Some(reload) = status.reloads.first() {
-        let told = match (reload.ok, format::reload(reload)) {
+        let outcome = match (reload.ok, format::reload(reload)) {
             (false, _) => "failed, see below".to_owned(),
             (true, changed) if changed.is_empty() => "nothing changed".to_owned(),
             (true, changed) => changed.join(", "),
         };
         let ago = format::between(reload.at, now);
         let line = match reload.ok {
-            true => format!("{ago} ago ({}): {told}", reload.trigger.name()),
-            false => format!("{told} ({ago} ago, {})", reload.trigger.name()),
+            true => format!("{ago} ago ({}): {outcome}", reload.trigger.name()),
+            false => format!("{outcome} ({ago} ago, {})", reload.trigger.name()),
         };
         let line = clean::line(&line);
         text.push_str(&format!("{}{line}\n", out.styled(DIM, &format!("{:<13}", "reloaded"))));

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::output::complain;
 use ostler_protocol::ApiError;
 
-/// A host ends its runs' processes before it goes: a grace period, and some.
+/// Time limit for the end of the host, which first ends the processes of its runs after a grace period.
 const GONE_LIMIT: Duration = Duration::from_secs(60);
 
 const EXAMPLES: &str = "\

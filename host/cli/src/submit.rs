@@ -1,4 +1,4 @@
-//! From a request to its outcome: what `run`, `rerun` and `chat send` share.
+//! Submits a request and follows its run: shared by `run`, `rerun` and `chat send`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,15 +38,15 @@ pub(super) struct SubmitOptions {
 }
 
 impl SubmitOptions {
-    /// Whether only the answer and errors are to be shown.
+    /// Whether only the answer and errors are shown.
     pub(super) const fn is_quiet(&self, context: &Context<'_>) -> bool {
         self.quiet || context.json
     }
 
-    /// Where the answer goes beside standard output. What cannot be written to is refused before anything else is done.
+    /// The destination of the answer in addition to standard output. Checked before the run is submitted.
     ///
     /// # Errors
-    /// As [`Destination::prepare`], and `INVALID_PARAMS` where events go to standard output.
+    /// Those of [`Destination::prepare`], and `INVALID_PARAMS` if both the answer and JSON go to standard output.
     pub(super) fn output(&self, context: &Context<'_>) -> Result<Option<Destination>, ApiError> {
         let Some(path) = &self.output else { return Ok(None) };
         let destination = Destination::prepare(path, self.force).map_err(|error| error.at("--output"))?;
@@ -57,36 +57,37 @@ impl SubmitOptions {
             let message = "with --json, standard output is for the JSON; name a file for the answer";
             return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--output"));
         }
-        // It goes there anyway.
+        // The answer is printed to standard output anyway.
         Ok(None)
     }
 }
 
 /// A call that starts a run.
 pub(super) struct Request {
-    /// Its method.
+    /// The API method.
     pub(super) method: &'static str,
-    /// Its parameters, without the caller's variables.
+    /// The parameters, without the caller's variables.
     pub(super) params: Value,
-    /// The provider instance: it says which variables are sent.
+    /// The provider instance, which decides the variables to send.
     pub(super) provider: String,
-    /// Where the run works, as far as it is known here: what is granted.
+    /// The working folder of the run, if known here. `--grant` grants it.
     pub(super) folder: Option<PathBuf>,
 }
 
-/// Makes a request, submits it, and follows its run to the end. `output` is what [`SubmitOptions::output`] gave.
+/// Builds a request with `make`, submits it, and follows its run to the end. `output` is that of
+/// [`SubmitOptions::output`].
 pub(super) async fn execute(
     context: &mut Context<'_>,
-    manner: &SubmitOptions,
+    options: &SubmitOptions,
     output: Option<Destination>,
     make: impl AsyncFnOnce(&Client) -> Result<Request, ApiError>,
 ) -> Result<Exit, ApiError> {
-    let quiet = manner.is_quiet(context);
+    let quiet = options.is_quiet(context);
     let mut signals = Signals::listen()?;
     let prepare = async {
         let client = context.client().await?;
         let mut request = make(&client).await?;
-        if let Some(folder) = request.folder.as_deref().filter(|_| manner.grant) {
+        if let Some(folder) = request.folder.as_deref().filter(|_| options.grant) {
             grant(&client, folder, quiet).await?;
         }
         let variables = caller_environment(&client, &request.provider).await?;
@@ -97,13 +98,13 @@ pub(super) async fn execute(
     };
     let (client, request) = tokio::select! {
         prepared = prepare => prepared?,
-        // Nothing was submitted.
+        // Nothing has been submitted yet.
         () = signals.next() => return Ok(Exit::Canceled),
     };
     let Some(Submitted { started, cancel }) = submit(&client, &request, quiet, &mut signals).await? else {
         return Ok(Exit::Canceled);
     };
-    if manner.detach && !cancel {
+    if options.detach && !cancel {
         if context.json {
             context.out.document(&started)?;
         } else {
@@ -112,15 +113,15 @@ pub(super) async fn execute(
         }
         return Ok(Exit::Done);
     }
-    let options = follow::Options {
+    let follow_options = follow::Options {
         label: &request.provider,
-        quiet: manner.quiet,
+        quiet: options.quiet,
         cancel,
         filed: output.is_some(),
         on_interrupt: OnInterrupt::Cancel,
         joined_at: None,
     };
-    let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
+    let exit = follow::follow(context, &client, started.run_id, &mut signals, follow_options).await?;
     match (exit, output) {
         (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,
         _ => Ok(exit),
@@ -130,11 +131,11 @@ pub(super) async fn execute(
 /// A run that the host has acknowledged.
 struct Submitted {
     started: StartRunResult,
-    /// The user wanted to cancel before the acknowledgement was here.
+    /// The user canceled before the acknowledgement arrived.
     cancel: bool,
 }
 
-/// Submits the run, and asks for the grant that lacks where there is somebody to ask. `None` if the user left.
+/// Submits the run. If a grant is missing, asks for it on a terminal. `None` if the user canceled.
 async fn submit(
     client: &Client,
     request: &Request,
@@ -198,11 +199,11 @@ async fn grant(client: &Client, folder: &Path, quiet: bool) -> Result<(), ApiErr
     Ok(())
 }
 
-/// The caller's variables that the provider's CLI needs. An unknown provider is the host's to refuse.
+/// The caller's variables that the provider's CLI needs. The host rejects an unknown provider.
 async fn caller_environment(client: &Client, provider: &str) -> Result<BTreeMap<String, String>, ApiError> {
     let mut listed = client.list_plugins().await?;
     if !provider.is_empty() && !listed.providers.iter().any(|info| info.name == provider) {
-        // The configuration may have been saved a moment ago, and a host notices that only after another moment.
+        // The configuration may have been saved just now, and the host may not have noticed it yet.
         if let Err(error) = client.reload().await {
             let error = ApiError::from(error);
             let message = format!("there is no provider {:?} in the active configuration", clean::line(provider));

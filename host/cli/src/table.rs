@@ -7,12 +7,12 @@ use super::clean;
 use super::output::{BOLD, Output, paint};
 use ostler_protocol::ApiError;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
-/// The flexible column is never made narrower.
+/// Minimum width of the flexible column.
 const MIN_FLEXIBLE: usize = 12;
 
-/// One cell: its text, cleaned, and how it looks.
+/// A cell: its cleaned text and style.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
     text: String,
@@ -38,12 +38,12 @@ impl From<String> for Cell {
     }
 }
 
-/// A table with one column that gives way where the terminal is narrow.
+/// A table with one column that shrinks on a narrow terminal.
 #[derive(Debug)]
 pub(super) struct Table {
     head: Vec<&'static str>,
     flexible: usize,
-    /// Columns that a narrow terminal does without, the first one first.
+    /// Columns that are dropped on a narrow terminal, in this order.
     optional: Vec<usize>,
     rows: Vec<Vec<Cell>>,
 }
@@ -54,7 +54,7 @@ impl Table {
         Self { head: head.to_vec(), flexible, optional: Vec::new(), rows: Vec::new() }
     }
 
-    /// The same where a narrow terminal does without these columns, the first one first, so that the others fit.
+    /// Sets the columns that are dropped on a narrow terminal, in this order, until the others fit.
     pub(super) fn optional(mut self, columns: &[usize]) -> Self {
         self.optional = columns.to_vec();
         self
@@ -68,7 +68,7 @@ impl Table {
         out.write(&self.render(out.width, out.color))
     }
 
-    /// The table as text, cut to `width` columns if there is such a limit.
+    /// The table as text, cut to `width` columns if given.
     pub(super) fn render(&self, width: Option<usize>, color: bool) -> String {
         let columns = self.columns(width);
         let head: Vec<Cell> = self.head.iter().map(|name| Cell::styled(BOLD, name)).collect();
@@ -79,7 +79,7 @@ impl Table {
         std::iter::once(&head).chain(&self.rows).map(row).collect()
     }
 
-    /// The columns that are shown, with their widths.
+    /// Indexes and widths of the columns that are shown.
     fn columns(&self, limit: Option<usize>) -> Vec<(usize, usize)> {
         let mut columns: Vec<(usize, usize)> = self.widths().into_iter().enumerate().collect();
         let Some(limit) = limit else { return columns };
@@ -134,7 +134,7 @@ fn render_row(cells: &[(&Cell, usize)], limit: Option<usize>, color: bool) -> St
     line
 }
 
-/// The text in at most `width` columns, with a mark where it was cut.
+/// Cuts a text to `width` columns. A cut text ends with `…`.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flexible_column_gives_way() {
+    fn shrinks_flexible_column() {
         insta::assert_snapshot!(table().render(Some(36), false), @r"
         RUN       TITLE                 TOOK
         1a2b3c4d  Explain the whole r…  1.2s
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_keeps_what_matters() {
+    fn narrow_terminal_drops_optional_columns() {
         let table = table().optional(&[2]);
         insta::assert_snapshot!(table.render(Some(24), false), @r"
         RUN       TITLE
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_room() {
+    fn colors_do_not_count_as_width() {
         let mut table = Table::new(&["A", "B"], 0);
         table.row(vec![Cell::styled(super::super::output::GOOD, "ok"), "x".into()]);
         assert!(table.render(None, true).contains("\u{1b}[32mok\u{1b}[0m  x\n"));

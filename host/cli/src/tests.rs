@@ -1,4 +1,4 @@
-//! What is shared by the tests of the verbs, and tests of the whole command line.
+//! Helpers for the tests of the commands, and tests of the whole command line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use clap::CommandFactory;
@@ -22,11 +22,11 @@ pub(super) fn event(kind: EventType, payload: Value) -> Event {
 }
 
 #[test]
-fn the_command_line_is_well_formed() {
+fn command_line_definition_is_valid() {
     Cli::command().debug_assert();
 }
 
-/// Every page of the help. It changes only on purpose, and every verb has an example.
+/// Snapshot of every help page. Every command has an example.
 #[test]
 fn help() {
     let mut pages = String::new();
@@ -34,9 +34,9 @@ fn help() {
     insta::assert_snapshot!(pages);
 }
 
-/// The terminal breaks lines where it must. A line that is broken in the source as well is broken twice.
+/// The terminal wraps lines. A line break in the source would add a second break.
 #[test]
-fn paragraphs_of_the_help_have_no_line_breaks() {
+fn help_paragraphs_have_no_line_breaks() {
     fn check(command: &clap::Command) {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let lines: Vec<&str> = help.lines().collect();

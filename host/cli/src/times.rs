@@ -6,19 +6,19 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan, Unit, Zoned};
 
-/// What a time of day without a date means.
+/// How to interpret a time of day without a date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// The next time that a clock shows it.
+    /// As the next such time.
     Next,
-    /// The last time that a clock showed it.
+    /// As the last such time.
     Last,
 }
 
 const MOMENTS: &str = "18:30, \"tomorrow 9:00\", \"2026-12-01 09:00\", or RFC 3339 (2026-12-01T09:00:00Z)";
 const DURATIONS: &str = "a number with a unit: 90s, 10m, 2h30m, 1d";
 
-/// The time at the user, with which times that they type or read are compared.
+/// The current time of this machine, for comparison with times that the user types or reads.
 #[expect(clippy::disallowed_methods, reason = "the command line is not the host, whose clock tests set")]
 pub(super) fn now() -> Timestamp {
     Timestamp::now()
@@ -28,26 +28,26 @@ fn zoned_now() -> Zoned {
     now().to_zoned(TimeZone::system())
 }
 
-/// Reads the time at which something is to happen. A time of day means the next one.
+/// Reads a time in the future. A time of day means the next one.
 pub(super) fn parse_future(text: &str) -> Result<Timestamp, String> {
     future(text, &zoned_now())
 }
 
-/// Reads the duration after which something is to happen, and gives the time.
+/// Reads a delay, and returns the time when it ends.
 pub(super) fn parse_delay(text: &str) -> Result<Timestamp, String> {
     delay(text, &zoned_now())
 }
 
-/// Reads a time in the past: a moment, or how long ago it was. A time of day means the last one.
+/// Reads a time in the past: a time, or how long ago it was. A time of day means the last one.
 pub(super) fn parse_past(text: &str) -> Result<Timestamp, String> {
     past(text, &zoned_now())
 }
 
-/// Reads how long something may take.
+/// Reads a duration.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected {DURATIONS}");
     let span = span(text).ok_or_else(wrong)?;
-    // A day is 24 hours here: nothing says from which day it counts.
+    // A day is 24 hours, because the duration has no start date.
     let seconds = span.total((Unit::Second, jiff::SpanRelativeTo::days_are_24_hours())).map_err(|_| wrong())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
@@ -73,7 +73,7 @@ fn past(text: &str, now: &Zoned) -> Result<Timestamp, String> {
         .ok_or_else(|| format!("expected how long ago ({DURATIONS}), today, yesterday, or a time: {MOMENTS}"))
 }
 
-/// A length of time, not negative: with units, or a number of seconds.
+/// Reads a duration that is not negative: with units, or as a number of seconds.
 fn span(text: &str) -> Option<Span> {
     let text = text.trim();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,7 +120,7 @@ fn day_of(text: &str, today: Date) -> Option<Date> {
 /// `9:00`, `09:00`, `18:30:15`.
 fn time_of_day(text: &str) -> Option<Time> {
     let (hours, _) = text.split_once(':')?;
-    // Otherwise a date before the time would be passed over.
+    // Otherwise the parser would accept and ignore a date before the time.
     if hours.len() > 2 || !hours.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_times_that_are_none_or_have_passed() {
+    fn rejects_invalid_and_past_times() {
         for text in
             ["", "soon", "25:00", "12:60", "2026-13-01 09:00", "2026-12-01 x", "9", "2h", "tomorrow 9", "\u{1b}[2J"]
         {

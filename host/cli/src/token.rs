@@ -24,8 +24,8 @@ Runs of the provider get the token in an environment variable that the plugin na
 The token is stored in the desktop keyring, the kernel keyring or a private file ([tokens] store in config.toml), and is \
 masked in everything that is stored, shown or logged. If the token cannot be read, runs do not start.";
 
-/// More than any token: the host says what is wrong with one that is too long.
-const MOST_READ: u64 = 64 << 10;
+/// Maximum number of bytes to read. Longer than any valid token; the host rejects a token that is too long.
+const MAX_READ: u64 = 64 << 10;
 
 /// Manage the tokens of providers
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     match &arguments.action {
         Action::Set { provider } => {
             let client = context.client().await?;
-            // A provider that takes none is told before anybody types a secret.
+            // Reject a provider without tokens before the user types a secret.
             let state = client.has_provider_token(provider.clone()).await?;
             if state.variable.is_none() {
                 let message = format!("{} takes no token: its plugin names no variable for one", clean::line(provider));
@@ -144,7 +144,7 @@ fn table(states: &[(String, TokenState)]) -> Table {
     table
 }
 
-/// A store, in words.
+/// A description of a token store.
 fn store_text(store: &str) -> String {
     match store {
         "keyutils" => "the kernel keyring".to_owned(),
@@ -154,7 +154,7 @@ fn store_text(store: &str) -> String {
     }
 }
 
-/// The token: typed without an echo, or the whole of standard input without the line's end.
+/// Reads the token: typed without echo, or all of standard input without its line end.
 fn read_token(provider: &str) -> Result<String, ApiError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof => {
@@ -166,7 +166,7 @@ fn read_token(provider: &str) -> Result<String, ApiError> {
         rpassword::prompt_password(format!("Token of {} (not shown): ", clean::line(provider))).map_err(failed)?
     } else {
         let mut text = String::new();
-        io::stdin().lock().take(MOST_READ).read_to_string(&mut text).map_err(failed)?;
+        io::stdin().lock().take(MAX_READ).read_to_string(&mut text).map_err(failed)?;
         text
     };
     let token = text.strip_suffix('\n').unwrap_or(&text);
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_provider_has_is_told_from_what_is_missing() {
+    fn table_distinguishes_stored_and_missing_tokens() {
         let state = |stored, store: Option<&str>, problem: Option<&str>| TokenState {
             stored,
             store: store.map(str::to_owned),

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     timeout: Option<Duration>,
 }
 
-/// What is known of a run when the waiting ends.
+/// State of a run when the command ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome {
@@ -47,7 +47,7 @@ struct Outcome {
     reason: Option<EndReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// What `run` would have ended with; missing where the run has not ended.
+    /// The exit code of `run`; absent if the run has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<u8>,
 }
@@ -56,7 +56,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let until = arguments.timeout.and_then(|limit| Instant::now().checked_add(limit));
     let client = context.client().await?;
     let run_ids = ids::runs(&client, &arguments.runs).await?;
-    // The stream before the look at the runs, so that no end falls between the two.
+    // Start the stream before reading the runs, so that no end is missed in between.
     let ends = vec![EventType::RunCompleted, EventType::RunFailed, EventType::RunCanceled];
     let after = client.get_status().await?.cursor;
     let mut events =
@@ -64,9 +64,9 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let mut outcomes: HashMap<RunId, Outcome> = HashMap::new();
     let mut left: HashSet<RunId> = HashSet::new();
     for run_id in &run_ids {
-        let outcome = look(&client, *run_id).await?;
+        let outcome = read_outcome(&client, *run_id).await?;
         if outcome.exit_code.is_some() {
-            tell(context, &outcome)?;
+            print_outcome(context, &outcome)?;
         } else {
             left.insert(*run_id);
         }
@@ -80,8 +80,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         let Some(ended) = ended else { break };
         let ended = ended?;
         left.remove(&ended);
-        let outcome = look(&client, ended).await?;
-        tell(context, &outcome)?;
+        let outcome = read_outcome(&client, ended).await?;
+        print_outcome(context, &outcome)?;
         outcomes.insert(ended, outcome);
     }
     let outcomes: Vec<&Outcome> = run_ids.iter().filter_map(|run_id| outcomes.get(run_id)).collect();
@@ -107,7 +107,7 @@ async fn next_end(events: &mut EventStream, runs: &HashSet<RunId>) -> Result<Run
     }
 }
 
-async fn look(client: &Client, run_id: RunId) -> Result<Outcome, ApiError> {
+async fn read_outcome(client: &Client, run_id: RunId) -> Result<Outcome, ApiError> {
     let summary = client.get_run(run_id).await?.summary;
     let ended = summary.status.ended();
     Ok(Outcome {
@@ -123,8 +123,8 @@ fn exit_of(status: RunStatus, reason: Option<EndReason>) -> Option<Exit> {
     Exit::of_status(status, reason.unwrap_or(EndReason::Unknown))
 }
 
-/// A line for each run that has ended.
-fn tell(context: &mut Context<'_>, outcome: &Outcome) -> Result<(), ApiError> {
+/// Prints a line for a run that has ended.
+fn print_outcome(context: &mut Context<'_>, outcome: &Outcome) -> Result<(), ApiError> {
     if context.json {
         return Ok(());
     }
@@ -133,7 +133,7 @@ fn tell(context: &mut Context<'_>, outcome: &Outcome) -> Result<(), ApiError> {
     context.out.line(format!("{} {}{reason}", format::short_id(outcome.run_id), outcome.status))
 }
 
-/// The outcome of the first run that did not do what was asked.
+/// The outcome of the first run that did not succeed.
 fn first_failure(outcomes: &[&Outcome]) -> Exit {
     let exits = outcomes.iter().filter_map(|outcome| exit_of(outcome.status, outcome.reason));
     exits.into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done)
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_in_the_order_of_the_arguments_counts() {
+    fn returns_first_failure_in_argument_order() {
         let outcome = |status, reason| Outcome {
             run_id: RunId::generate(),
             status,

@@ -1,8 +1,8 @@
 //! Submits a run and follows it to its end: `cargo run -p ostler-client --example run_and_follow -- PROMPT`.
 //!
-//! It finds `ostler` in `PATH` (or in `OSTLER`), starts a host if none is running, allows agents to work in the current folder,
-//! and prints what the agent says. Stop it at any time: the run continues, and the next start can follow it from the cursor of
-//! the last event.
+//! It finds `ostler` in `PATH` (or in `OSTLER`), starts a host if none is running, allows agents to work in the current
+//! folder, and prints the text of the agent. Stop it at any time: the run continues, and the next start can follow it
+//! from the cursor of the last event.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use ostler_protocol::{EventType, RunEnd, Semantic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What `ostler --json …` prints, as JSON.
-fn ask(program: &Path, args: &[&str]) -> Result<Value, Box<dyn Error>> {
+/// Runs `ostler ARGS --json` and parses its output.
+fn run_command(program: &Path, args: &[&str]) -> Result<Value, Box<dyn Error>> {
     let output = Command::new(program).args(args).arg("--json").output()?;
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -24,8 +24,8 @@ fn ask(program: &Path, args: &[&str]) -> Result<Value, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "SAY hello".to_owned());
     let program = std::env::var_os("OSTLER").map_or_else(|| PathBuf::from("ostler"), PathBuf::from);
-    let socket = ask(&program, &["config", "path"])?["socket"].as_str().ok_or("no socket")?.into();
-    let version = ask(&program, &["version"])?["version"].as_str().ok_or("no version")?.to_owned();
+    let socket = run_command(&program, &["config", "path"])?["socket"].as_str().ok_or("no socket")?.into();
+    let version = run_command(&program, &["version"])?["version"].as_str().ok_or("no version")?.to_owned();
 
     let start = Some(HostCommand::ostler(program));
     let client = Client::connect(ClientConfig { start, ..ClientConfig::new(socket, version) }).await?;

@@ -1,4 +1,4 @@
-//! Finding the host: connect, compare versions, replace, start.
+//! Connects to the host: compares versions, replaces an idle host of another version, starts a host.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +17,17 @@ use ostler_private_files::Holder;
 use ostler_protocol::methods::{LINES_PROTOCOL, MethodDescriptor, PROTOCOL, StopParams, StopResult};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// How long a host may take to go away.
+/// Time limit for a host to end.
 const END_LIMIT: Duration = Duration::from_secs(30);
-/// How long a host may take to say who it is.
+/// Time limit for the answer to `GET /healthz`.
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
-/// How long a call may take: a cancel waits for the run's end, a start for the CLI's probes.
+/// Time limit of a call. A cancel waits for the end of the run, a start for the probes of the CLI.
 const CALL_LIMIT: Duration = Duration::from_secs(300);
-/// Between two attempts to start a host while another one holds the lock, which is about to end or to answer.
+/// First and longest pause between two attempts to start a host while another host has the lock and ends or starts.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks at something that announces nothing.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Interval for polling.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Makes connections to one host.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Connector {
         Self { config }
     }
 
-    /// Who listens, without starting anybody.
+    /// Identifies the host that listens. Starts none.
     pub(super) async fn health(&self) -> Result<Health, ClientError> {
         let ask = async {
             let response = self.send("GET", "/healthz", &[], Bytes::new()).await?;
@@ -54,18 +54,18 @@ impl Connector {
         serde_json::from_value(value).map_err(|error| ClientError::Protocol(format!("/healthz: {error}")))
     }
 
-    /// Makes sure that a host of the right version listens.
+    /// Ensures that a host with an accepted version listens. Starts one if allowed.
     pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
         let mut deadline = Instant::now() + self.config.start_limit;
         let mut step = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            // Somebody else may have started one.
+            // Another program may have started a host.
             let now = self.starting();
             if now != step {
                 deadline = Instant::now() + self.config.start_limit;
                 if let Some(now) = &now {
-                    self.tell(now);
+                    self.report_progress(now);
                 }
                 step = now;
             }
@@ -77,7 +77,7 @@ impl Connector {
                 }
                 Err(error @ ClientError::NotRunning { .. }) => match &self.config.start {
                     None => return Err(error),
-                    // It takes connections when it is ready, and another one would only find the folder taken.
+                    // A host is starting. Another one could not get the lock of the data folder.
                     Some(_) if step.is_some() => {
                         let step = step.as_deref().unwrap_or_default();
                         let message =
@@ -85,14 +85,15 @@ impl Connector {
                         ClientError::Start(Box::new(ApiError::new(ErrorKind::Internal, message).hint("try again")))
                     }
                     Some(command) => {
-                        match launch::start(command, self.config.start_limit, |step| self.tell(step)).await? {
+                        match launch::start(command, self.config.start_limit, |step| self.report_progress(step)).await?
+                        {
                             Launched::Ready => continue,
-                            // Another starter holds the lock: its host will answer soon, or go away.
-                            Launched::Beaten(reason) => ClientError::Start(Box::new(reason)),
+                            // Another host has the lock. It will answer soon, or end.
+                            Launched::LockTaken(reason) => ClientError::Start(Box::new(reason)),
                         }
                     }
                 },
-                // It was about to end when it was asked.
+                // The host was ending when it was asked.
                 Err(error @ ClientError::Broken { .. }) => error,
                 Err(error) => return Err(error),
             };
@@ -104,29 +105,29 @@ impl Connector {
         }
     }
 
-    /// What a host does that holds the data folder and takes no connections yet.
+    /// The current step of a host that is starting: it has the data folder but accepts no connections yet.
     pub(super) fn starting(&self) -> Option<String> {
         self.holder()?.starting
     }
 
-    fn tell(&self, step: &str) {
+    fn report_progress(&self, step: &str) {
         if let Some(progress) = self.config.progress {
             progress(step);
         }
     }
 
-    /// Gives a host that is coming up some time to answer. Returns early if no host holds the data folder any more: another one
-    /// can be started then.
+    /// Waits until `until` for a host that is starting to answer. Returns early if no host has the data folder any
+    /// more, so that another one can be started.
     async fn wait_for_answer(&self, until: Instant) {
         while Instant::now() < until {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             if self.health().await.is_ok() || self.holder().is_none() {
                 return;
             }
         }
     }
 
-    /// The host that holds the data folder.
+    /// The host that has the data folder.
     fn holder(&self) -> Option<Holder> {
         Holder::of(self.config.socket.parent()?)
     }
@@ -135,7 +136,7 @@ impl Connector {
         self.config.any_version || (health.version == self.config.version && health.protocol == PROTOCOL)
     }
 
-    /// Asks a host of another version to end, if it is idle, and waits until it has.
+    /// Asks an idle host of another version to end, and waits until it has ended.
     async fn retire(&self, health: &Health, deadline: Instant) -> Result<(), ClientError> {
         let stays = |state| ClientError::OtherVersion {
             theirs: health.version.clone(),
@@ -148,7 +149,7 @@ impl Connector {
         }
         match self.call::<_, StopResult>("stop", &StopParams { if_idle: true }).await {
             Ok(result) if result.stopping => {}
-            // Gone already.
+            // It has already ended.
             Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) => {}
             Ok(_) => return Err(stays("busy")),
             Err(ClientError::Api(error)) if error.kind == ErrorKind::Conflict => return Err(stays("busy")),
@@ -160,20 +161,20 @@ impl Connector {
         Err(stays("does not end although it was asked to"))
     }
 
-    /// Waits until the host with this process id neither answers nor holds the data folder: only then, another one can start.
-    /// `false` if it still does at the deadline.
+    /// Waits until the host with this process id neither answers nor has the data folder, because only then another
+    /// host can start. `false` if the deadline passes first.
     pub(super) async fn is_gone_by(&self, pid: u32, deadline: Instant) -> bool {
         let is_there = || self.holder().is_some_and(|holder| holder.pid == pid);
         while self.health().await.is_ok_and(|now| now.pid == pid) || is_there() {
             if Instant::now() >= deadline {
                 return false;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         true
     }
 
-    /// After a refusal: whether it came from a host that was about to end, and another one answers now.
+    /// After a refused call: whether the host was ending, and another one answers now.
     pub(super) async fn is_replaced(&self) -> Result<bool, ClientError> {
         if self.config.start.is_none() {
             return Ok(false);
@@ -181,13 +182,13 @@ impl Connector {
         match self.health().await {
             Ok(health) if !health.ending => return Ok(false),
             Ok(health) if !self.is_gone_by(health.pid, Instant::now() + END_LIMIT).await => return Ok(false),
-            // Gone already, or just now.
+            // It has ended.
             _ => {}
         }
         self.ensure().await.map(|_| true)
     }
 
-    /// A connection that the host has upgraded to lines.
+    /// A connection that is upgraded to the line protocol.
     pub(super) async fn lines(&self) -> Result<TokioIo<Upgraded>, ClientError> {
         let headers = [("connection", "upgrade".to_owned()), ("upgrade", LINES_PROTOCOL.to_owned())];
         let answer = self.send("GET", "/lines", &headers, Bytes::new()).await;
@@ -204,7 +205,7 @@ impl Connector {
         Ok(TokioIo::new(upgraded.map_err(broken)?))
     }
 
-    /// One JSON-RPC call, once.
+    /// Makes a JSON-RPC call. Does not repeat it.
     pub(super) async fn call<P: Serialize + Sync, R: DeserializeOwned>(
         &self,
         method: &str,
@@ -217,7 +218,7 @@ impl Connector {
             let response = self.send("POST", "/rpc", &[], Bytes::from(body)).await?;
             http::read_json(response).await
         };
-        // A method that is not known here, of a newer host, is not repeated either.
+        // An unknown method of a newer host is not repeated, either.
         let uncertain = !MethodDescriptor::of(method).is_some_and(|method| method.idempotent);
         let answer = tokio::time::timeout(CALL_LIMIT, ask)
             .await
@@ -240,7 +241,7 @@ impl Connector {
     }
 }
 
-/// Takes the result out of a JSON-RPC response.
+/// Extracts the result of a JSON-RPC response.
 fn read_answer<R: DeserializeOwned>(method: &str, mut answer: Value) -> Result<R, ClientError> {
     if answer.get("error").is_some_and(|error| !error.is_null()) {
         let error = http::api_error(&answer).unwrap_or_else(|| {

@@ -1,11 +1,11 @@
-//! What can go wrong between a client and its host.
+//! Errors of the client.
 
 use std::io;
 use std::path::PathBuf;
 
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Why a call gave no result.
+/// The reason why a call has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The host refused the call.
@@ -17,7 +17,7 @@ pub enum ClientError {
         /// The socket.
         socket: PathBuf,
     },
-    /// Something is there, but it cannot be talked to.
+    /// The socket exists, but no host of this user can be reached on it.
     #[error("failed to reach the host on {}: {reason}", socket.display())]
     Unreachable {
         /// The socket.
@@ -28,7 +28,7 @@ pub enum ClientError {
     /// The host could not be started.
     #[error("failed to start the host: {}", .0.message)]
     Start(Box<ApiError>),
-    /// A host of another version is there and cannot be replaced now.
+    /// A host of another version is running and cannot be replaced now.
     #[error("a host of version {theirs} (pid {pid}) is running and {state}; this is ostler {ours}")]
     OtherVersion {
         /// The host's version.
@@ -43,24 +43,24 @@ pub enum ClientError {
     /// The connection broke before the answer was complete.
     #[error("the connection to the host broke before it answered{}: {reason}", if *.uncertain { ", so it is not known whether the host did what was asked" } else { "" })]
     Broken {
-        /// What was seen.
+        /// The error of the connection.
         reason: String,
-        /// True if the call may have had its effect and must not be repeated blindly.
+        /// Whether the host may have executed the call, so that it must not simply be repeated.
         uncertain: bool,
     },
-    /// The answer makes no sense.
+    /// The answer violates the protocol.
     #[error("the host's answer cannot be understood: {0}")]
     Protocol(String),
-    /// Following was given up.
+    /// The event stream has ended and cannot be restored.
     #[error("lost the host: {reason}")]
     Lost {
-        /// What was seen last.
+        /// The last error.
         reason: String,
     },
 }
 
 impl ClientError {
-    /// A failed connect: no host, or one that cannot be reached.
+    /// The error for a failed connect: there is no host, or it cannot be reached.
     pub(super) fn from_connect(socket: PathBuf, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => {

@@ -1,4 +1,4 @@
-//! Following events: one stream over any number of connections.
+//! Follows events: one stream over any number of connections.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use super::sse::{Frame, Parser};
 use ostler_protocol::Event;
 use ostler_protocol::methods::SubscribeParams;
 
-/// The host sends a comment at least every 15 s; a connection that is silent for longer than this is dead.
+/// Time without data after which a connection counts as broken. The host sends a comment at least every 15 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// How long a host that has ended of its own accord is given to come back by somebody else's doing.
+/// Time to wait for another program to start the host again after it has stopped.
 const RETURN_LIMIT: Duration = Duration::from_secs(3);
-/// Reconnects in a row that bring no event.
+/// Maximum number of consecutive reconnects without an event.
 const MAX_FRUITLESS: u32 = 5;
-/// Events that wait for a slow reader; then the connection is read no further.
+/// Number of events that are buffered for a slow reader. While the buffer is full, the connection is not read.
 const BUFFERED: usize = 64;
 
-/// What a followed stream gives.
+/// An item of an event stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamItem {
-    /// The next event, each once and in order.
+    /// The next event. Each is returned once, in order.
     Event(Box<Event>),
-    /// The connection broke, for this reason; the stream goes on by itself.
+    /// The connection broke, for this reason. The stream reconnects by itself.
     Interrupted(String),
 }
 
-/// The events of a run or of the host, reconnecting by itself.
+/// The events of a run or of the host. Reconnects by itself.
 #[derive(Debug)]
 pub struct EventStream {
     items: mpsc::Receiver<Result<StreamItem, ClientError>>,
 }
 
 impl EventStream {
-    /// Starts to follow. What reconnects is a task of its own, so that dropping a waiting [`next`](Self::next) never
-    /// breaks off a connect or a host's start.
+    /// Starts to follow. A separate task reconnects, so that dropping a pending [`next`](Self::next) does not interrupt
+    /// a connect or the start of a host.
     pub(super) fn open(connector: Arc<Connector>, params: SubscribeParams) -> Self {
         let (sender, items) = mpsc::channel(BUFFERED);
         let follower = Follower { connector, last: params.after, params, sender, fruitless: 0 };
@@ -53,7 +53,8 @@ impl EventStream {
     /// The next item. Cancel-safe.
     ///
     /// # Errors
-    /// Once, when there is no more hope: the host refuses the subscription or is gone for good.
+    /// When the stream cannot continue: the host refuses the subscription, or cannot be reached any more. This is the
+    /// last item.
     pub async fn next(&mut self) -> Result<StreamItem, ClientError> {
         match self.items.recv().await {
             Some(item) => item,
@@ -64,18 +65,18 @@ impl EventStream {
 
 /// How a connection ended.
 enum End {
-    /// The reader has gone.
+    /// The reader has dropped the stream.
     Unread,
-    /// The host ended the stream in good order: it stops.
+    /// The host ended the stream normally, because it stops.
     Stopped,
-    /// It broke: the host died, or hangs.
+    /// The connection broke: the host died or hangs.
     Broken(String),
 }
 
 struct Follower {
     connector: Arc<Connector>,
     params: SubscribeParams,
-    /// Cursor of the last event that was handed on.
+    /// Cursor of the last event that was delivered.
     last: Option<u64>,
     sender: mpsc::Sender<Result<StreamItem, ClientError>>,
     fruitless: u32,
@@ -153,15 +154,15 @@ impl Follower {
                 .push(&data, &mut frames)
                 .map_err(|_| ClientError::Protocol("an event is longer than is read".to_owned()))?;
             for frame in frames.drain(..) {
-                if !self.hand_on(frame).await? {
+                if !self.deliver(frame).await? {
                     return Ok(End::Unread);
                 }
             }
         }
     }
 
-    /// Hands an event on, once. False if nobody wants it any more.
-    async fn hand_on(&mut self, frame: Frame) -> Result<bool, ClientError> {
+    /// Delivers an event, unless it was delivered before. `false` if the reader has dropped the stream.
+    async fn deliver(&mut self, frame: Frame) -> Result<bool, ClientError> {
         if frame.event == "error" {
             let document = serde_json::from_str(&frame.data).unwrap_or_default();
             let error = http::api_error(&document).map_or_else(|| ClientError::Protocol(frame.data), Into::into);
@@ -180,7 +181,7 @@ impl Follower {
         Ok(self.sender.send(Ok(StreamItem::Event(Box::new(event)))).await.is_ok())
     }
 
-    /// The host stopped on purpose: it is not started again behind its user's back.
+    /// The host was stopped on purpose: waits for another program to start it again.
     async fn wait_for_return(&mut self) -> Result<(), ClientError> {
         self.count("the host has ended")?;
         let until = Instant::now() + RETURN_LIMIT;
@@ -195,7 +196,7 @@ impl Follower {
         }
     }
 
-    /// The host died or hangs: it is brought back where that is allowed.
+    /// The host died or hangs: starts it again if allowed.
     async fn restore(&mut self, reason: String) -> Result<(), ClientError> {
         self.count(&reason)?;
         if self.sender.send(Ok(StreamItem::Interrupted(reason.clone()))).await.is_err() {

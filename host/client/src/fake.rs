@@ -1,4 +1,4 @@
-//! A host for the client's tests: it answers from a script, byte by byte, also wrongly.
+//! A fake host for tests. A script determines its answers, which may be invalid.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
@@ -11,70 +11,70 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// A request as the fake host got it.
+/// A request to the fake host.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ReceivedRequest {
     pub(super) target: String,
     pub(super) headers: HashMap<String, String>,
     pub(super) body: Value,
 }
 
-impl Seen {
+impl ReceivedRequest {
     /// The JSON-RPC method, or the path.
     pub(super) fn what(&self) -> &str {
         self.body.get("method").and_then(Value::as_str).unwrap_or(&self.target)
     }
 }
 
-/// What the fake host does with a request.
+/// The reaction of the fake host to a request.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
     /// A JSON document with this status.
     Json(u16, Value),
     /// The result of a JSON-RPC call.
     Result(Value),
-    /// These pieces as an event stream, then its end in good order.
+    /// These pieces as an event stream, then its normal end.
     Events(Vec<String>),
     /// These pieces as an event stream, then the connection breaks.
     EventsThenBreak(Vec<String>),
     /// These pieces as an event stream, which then stays open.
     EventsThenWait(Vec<String>),
-    /// These bytes as they are, then the end.
+    /// These raw bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// This, and then the host is gone, its socket left behind.
+    /// This reply. Then the host ends and leaves its socket behind.
     AndDie(Box<Reply>),
 }
 
-/// An error of the API as JSON-RPC has it.
+/// An API error as a JSON-RPC response.
 pub(super) fn refusal(kind: &str, message: &str) -> Reply {
     let data = json!({"kind": kind, "message": message});
     Reply::Json(200, json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": message, "data": data}}))
 }
 
-type Script = dyn Fn(&Seen) -> Reply + Send + Sync;
+type Script = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
-/// A host that lives until it is dropped, or until its script says so.
+/// A host that runs until it is dropped, or until its script ends it.
 pub(super) struct FakeHost {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     task: JoinHandle<()>,
 }
 
 impl FakeHost {
-    pub(super) fn start(socket: &Path, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) fn start(socket: &Path, script: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static) -> Self {
         let _ = std::fs::remove_file(socket);
-        let listener = UnixListener::bind(socket).expect("the socket can be made");
+        let listener = UnixListener::bind(socket).expect("the socket can be created");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Script> = Arc::new(script);
         let task = tokio::spawn(accept(listener, script, Arc::clone(&seen)));
         Self { seen, task }
     }
 
-    /// What it was asked so far: methods and paths, without questions for its health.
+    /// Methods and paths of the requests so far, without `/healthz`.
     pub(super) fn asked(&self) -> Vec<String> {
         self.requests().iter().map(|seen| seen.what().to_owned()).filter(|what| what != "/healthz").collect()
     }
 
-    pub(super) fn requests(&self) -> Vec<Seen> {
+    pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -85,7 +85,7 @@ impl Drop for FakeHost {
     }
 }
 
-async fn accept(listener: UnixListener, script: Arc<Script>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn accept(listener: UnixListener, script: Arc<Script>, seen: Arc<Mutex<Vec<ReceivedRequest>>>) {
     let death = Arc::new(Notify::new());
     loop {
         tokio::select! {
@@ -103,8 +103,8 @@ async fn accept(listener: UnixListener, script: Arc<Script>, seen: Arc<Mutex<Vec
     }
 }
 
-/// Answers one request; true if the host is to die now.
-async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<Seen>>) -> bool {
+/// Answers one request. Returns whether the host must end now.
+async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<ReceivedRequest>>) -> bool {
     let mut stream = BufReader::new(stream);
     let Some(request) = read_request(&mut stream).await else { return false };
     let mut reply = script(&request);
@@ -129,7 +129,7 @@ async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<Seen>>) -> 
     };
     let _ = stream.write_all(&bytes).await;
     if wait {
-        // Until the client goes.
+        // Wait until the client closes the connection.
         let _ = stream.read(&mut [0]).await;
     }
     die
@@ -145,7 +145,7 @@ fn json_reply(status: u16, document: &Value) -> Vec<u8> {
         .into()
 }
 
-async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<Seen> {
+async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<ReceivedRequest> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok()?;
     let target = line.split_whitespace().nth(1)?.to_owned();
@@ -161,5 +161,5 @@ async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<Seen> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Seen { target, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+    Some(ReceivedRequest { target, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
 }

@@ -1,4 +1,4 @@
-//! One HTTP request over the unix socket.
+//! HTTP requests over the unix socket.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use ostler_private_files::SocketAddress;
 use ostler_protocol::methods::{ORIGIN_HEADER, VERSION_HEADER};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// Longest answer that is read, in bytes. Event streams have their own limit.
+/// Maximum size of an answer, in bytes. Event streams have their own limit.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// How a request failed: whether the host may have seen it decides whether it can be repeated.
+/// Why a request failed. A request that the host may have received must not always be repeated.
 #[derive(Debug)]
 pub(super) enum SendError {
     /// No byte was sent.
     Unsent(ClientError),
-    /// The host may have seen it.
+    /// The connection broke; the host may have received the request.
     Broken(String),
 }
 
@@ -38,7 +38,7 @@ impl SendError {
     }
 }
 
-/// Sends one request on a connection of its own and waits for the head of the answer.
+/// Sends a request on a new connection and waits for the headers of the answer.
 pub(super) async fn send(
     socket: &Path,
     version: &str,
@@ -50,7 +50,7 @@ pub(super) async fn send(
     let stream = open(socket).await.map_err(SendError::Unsent)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| SendError::Broken(error.to_string()))?;
-    // Ends with the answer, or when its body is dropped, or when what it was upgraded to ends.
+    // The task ends with the answer, when its body is dropped, or with the upgraded connection.
     tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
@@ -72,7 +72,7 @@ pub(super) async fn send(
     sender.send_request(request).await.map_err(|error| SendError::Broken(describe(&error)))
 }
 
-/// Connects, and makes sure that it is the user's own host that listens: prompts and variables are sent to it.
+/// Connects, and checks that the listener belongs to this user, because it gets prompts and variables.
 async fn open(socket: &Path) -> Result<UnixStream, ClientError> {
     let address = SocketAddress::of(socket).map_err(|error| ClientError::from_connect(socket.to_owned(), &error))?;
     let stream = match tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(address.path())).await {
@@ -97,7 +97,7 @@ async fn open(socket: &Path) -> Result<UnixStream, ClientError> {
     }
 }
 
-/// Reads the rest of an answer as JSON. Statuses other than success become the error that they carry.
+/// Reads the body of an answer as JSON. An error status becomes the error in the body.
 pub(super) async fn read_json(response: Response<Incoming>) -> Result<Value, SendError> {
     let status = response.status();
     let collected = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| {
@@ -119,7 +119,7 @@ pub(super) async fn read_json(response: Response<Incoming>) -> Result<Value, Sen
     Err(SendError::Unsent(refused.into()))
 }
 
-/// The error in a document: a JSON-RPC response, `{"error": …}`, or the error itself.
+/// The error in a document: in a JSON-RPC response, in `{"error": …}`, or the document itself.
 pub(super) fn api_error(document: &Value) -> Option<ApiError> {
     let error = document.get("error").unwrap_or(document);
     if let Some(found) = error.get("data").and_then(|data| serde_json::from_value(data.clone()).ok()) {

@@ -1,4 +1,4 @@
-//! Starting a host in the background.
+//! Starts a host in the background.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,25 +14,27 @@ use tokio::net::unix::pipe::Receiver;
 use super::{ClientError, http};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// The line that a background host writes to its standard error when its socket takes connections.
+/// The line that a background host writes to its standard error when its socket accepts connections.
 pub const READY_LINE: &str = "ostler: ready";
 
-/// Before a line that says what a background host does until then. Each such line gives it more time.
+/// Prefix of a line with the current step of a background host that is starting. Each new step extends the time limit.
 pub const PROGRESS: &str = "ostler: starting: ";
 
-/// At most so much of what a starting host writes is read.
+/// Maximum size of the report that is kept of a starting host, in bytes.
 const MAX_REPORT: usize = 64 * 1024;
 
-/// How a host is started: a program that stays when its starter goes, and reports on standard error until it is ready.
+/// The command that starts a host: a program that outlives its starter, and reports on standard error until it is
+/// ready.
 ///
-/// Its report is lines that begin with [`PROGRESS`], then [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
+/// The report has lines that begin with [`PROGRESS`]. It ends with the line [`READY_LINE`], or with the line `{"error":
+/// …}` that contains an [`ApiError`] before the program exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCommand {
     /// The program: an absolute path, or a name in `PATH`.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Variables on top of the caller's.
+    /// Variables in addition to those of the caller.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -45,16 +47,16 @@ impl HostCommand {
     }
 }
 
-/// What became of a start.
+/// The outcome of a start.
 #[derive(Debug)]
 pub(super) enum Launched {
-    /// It takes connections.
+    /// The host accepts connections.
     Ready,
     /// Another host has the lock.
-    Beaten(ApiError),
+    LockTaken(ApiError),
 }
 
-/// Starts a host and waits until it is ready or has failed, or has done the same thing for longer than `limit`.
+/// Starts a host and waits until it is ready or has failed. Fails if it reports no new step for longer than `limit`.
 pub(super) async fn start(
     command: &HostCommand,
     limit: Duration,
@@ -70,7 +72,7 @@ pub(super) async fn start(
     let mut report = Vec::new();
     let mut open = true;
     let (mut deadline, mut heard) = (Instant::now() + limit, 0);
-    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
     loop {
         let mut buffer = [0; 4096];
         tokio::select! {
@@ -78,8 +80,8 @@ pub(super) async fn start(
                 Ok(0) | Err(_) => open = false,
                 Ok(count) => keep(&mut report, buffer.get(..count).unwrap_or_default()),
             },
-            _ = look.tick() => {
-                // Something that the host started may hold the pipe open beyond the host's end.
+            _ = poll.tick() => {
+                // A child of the host may keep the pipe open after the host has ended.
                 if let Some(status) = child.try_wait().map_err(failed)? {
                     drain(&pipe, &mut report);
                     return explain_exit(status, &report);
@@ -98,7 +100,7 @@ pub(super) async fn start(
         if is_ready(&report) {
             return Ok(Launched::Ready);
         }
-        // A host that repeats itself is at work: it does so for a bounded time.
+        // A repeated step extends the deadline, too: the host repeats it only for a bounded time.
         let steps = steps(&report);
         if steps.len() != heard {
             heard = steps.len();
@@ -113,10 +115,10 @@ pub(super) async fn start(
 fn spawn(command: &HostCommand) -> io::Result<Child> {
     let mut start = Command::new(&command.program);
     start.args(&command.args).envs(command.environment.iter().map(|(name, value)| (name, value)));
-    // Away from the caller's folder, which may be removed or unmounted, and from its terminal.
+    // Leave the caller's folder, which may be removed or unmounted, and its terminal.
     start.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec only `setsid` and `close_range` are called, which are async-signal-safe and touch no
-    // memory.
+    // SAFETY: between fork and exec only `setsid` and `close_range` are called, which are async-signal-safe and touch
+    // no memory.
     unsafe {
         start.pre_exec(|| {
             nix::unistd::setsid()?;
@@ -127,8 +129,8 @@ fn spawn(command: &HostCommand) -> io::Result<Child> {
     start.spawn()
 }
 
-/// Descriptors that the caller's own parent left open, a build tool's for instance: the host would keep them open long
-/// after everybody else has gone. They are closed by the exec; standard input, output and error stay.
+/// Marks inherited descriptors as close-on-exec, such as those that a build tool left open in the caller. Otherwise the
+/// host would keep them open. Standard input, output and error stay.
 #[cfg(target_os = "linux")]
 fn close_inherited() {
     // SAFETY: no pointer is passed, and marking descriptors close-on-exec in the forked child affects nobody else. An
@@ -144,7 +146,7 @@ fn close_inherited() {}
 fn keep(report: &mut Vec<u8>, bytes: &[u8]) {
     report.extend_from_slice(bytes);
     if report.len() > MAX_REPORT {
-        // The end says why it failed.
+        // The last lines contain the reason for a failure.
         report.drain(..report.len() - MAX_REPORT);
     }
 }
@@ -156,9 +158,9 @@ fn drain(pipe: &Receiver, report: &mut Vec<u8>) {
     }
 }
 
-/// What the host has said that it does, line by line.
+/// The steps that the host has reported.
 fn steps(report: &[u8]) -> Vec<String> {
-    // Only whole lines.
+    // Only complete lines.
     let end = report.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
     let lines = report.get(..end).unwrap_or_default().split(|byte| *byte == b'\n');
     lines
@@ -170,7 +172,7 @@ fn is_ready(report: &[u8]) -> bool {
     report.split(|byte| *byte == b'\n').any(|line| line == READY_LINE.as_bytes())
 }
 
-/// What a host that ended before it was ready had to say.
+/// The outcome for a host that ended before it was ready.
 fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientError> {
     let text = String::from_utf8_lossy(report);
     let stated = text.lines().rev().find_map(|line| {
@@ -180,16 +182,16 @@ fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientErr
     let error = stated
         .unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("it ended with {status}{}", quote(report))));
     if error.kind == ErrorKind::Conflict {
-        return Ok(Launched::Beaten(error));
+        return Ok(Launched::LockTaken(error));
     }
     Err(ClientError::Start(Box::new(error)))
 }
 
-/// The last words of a host that kept to no form.
+/// The last lines of a host that reported no error in the agreed form.
 fn quote(report: &[u8]) -> String {
     let text = String::from_utf8_lossy(report);
-    let told = |line: &&str| !line.trim().is_empty() && !line.starts_with(PROGRESS);
-    let tail: Vec<&str> = text.lines().filter(told).rev().take(8).collect();
+    let is_text = |line: &&str| !line.trim().is_empty() && !line.starts_with(PROGRESS);
+    let tail: Vec<&str> = text.lines().filter(is_text).rev().take(8).collect();
     if tail.is_empty() {
         return String::new();
     }

@@ -1,18 +1,19 @@
 //! An async client of an Ostler host, for programs that embed one.
 //!
 //! # Connecting
-//! [`Client::connect`] finds the host behind its unix socket, compares versions, and starts a host in the background if none
-//! answers and [`ClientConfig::start`] says how. The library has no runtime of its own: call it from a tokio runtime with the
-//! drivers for I/O and time. A [`Client`] is cheap to clone, and any number of calls may be in flight.
+//! [`Client::connect`] finds the host behind its unix socket, compares versions, and starts a host in the background if
+//! none answers and [`ClientConfig::start`] says how. The library has no runtime of its own: call it from a tokio
+//! runtime with the drivers for I/O and time. A [`Client`] is cheap to clone, and any number of calls may be in flight.
 //!
 //! # Calling
-//! [`Client`] has a method for each method of the API, with the types of `ostler-protocol`; [`Client::call`] takes any name. If
-//! the connection breaks before the answer is complete, only idempotent calls are repeated. Any other call fails with
-//! [`ClientError::Broken`], whose `uncertain` says whether the host may have done what was asked: a run is never started twice.
+//! [`Client`] has a method for each method of the API, with the types of `ostler-protocol`; [`Client::call`] takes any
+//! name. If the connection breaks before the answer is complete, only idempotent calls are repeated. Any other call
+//! fails with [`ClientError::Broken`], whose `uncertain` says whether the host may have executed the call: a run is
+//! never started twice.
 //!
 //! # Following
-//! [`Client::follow`] gives the events of a run, or of all runs, each once and in order. It reconnects by itself and continues
-//! after the last event. A program that stops stores the cursor of its last event, and continues later with
+//! [`Client::follow`] returns the events of a run, or of all runs, each once and in order. It reconnects by itself and
+//! continues after the last event. A program that stops stores the cursor of its last event, and continues later with
 //! [`SubscribeParams::after`](ostler_protocol::methods::SubscribeParams::after).
 //!
 //! `examples/run_and_follow.rs` submits a run and follows it:
@@ -62,25 +63,25 @@ pub use launch::{HostCommand, PROGRESS, READY_LINE};
 
 use connect::Connector;
 
-/// Where the host is and what to do if it is not there.
+/// How to find the host, and what to do if none is running.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The host's socket.
     pub socket: PathBuf,
-    /// How to start a host where none answers; `None` never starts one.
+    /// How to start a host if none answers; `None` never starts one.
     pub start: Option<HostCommand>,
-    /// The version that the host must have; this binary's.
+    /// The version that the host must have: that of this program.
     pub version: String,
-    /// Talk to a host of any version: for asking and stopping.
+    /// Accept a host of any version: for status and stop.
     pub any_version: bool,
-    /// How long a host that starts may do the same thing.
+    /// Time limit for a starting host to report its next step.
     pub start_limit: Duration,
-    /// Told what a host that starts does, where that takes longer than a moment.
+    /// Callback for the steps of a starting host, if the start takes long.
     pub progress: Option<fn(&str)>,
 }
 
 impl ClientConfig {
-    /// A client of the host of this version that is running at a socket.
+    /// A configuration for a host of this version at a socket. Never starts a host.
     #[must_use]
     pub fn new(socket: PathBuf, version: impl Into<String>) -> Self {
         let (version, start_limit) = (version.into(), Duration::from_secs(30));
@@ -88,7 +89,7 @@ impl ClientConfig {
     }
 }
 
-/// What `GET /healthz` answers.
+/// The answer of `GET /healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
@@ -98,7 +99,7 @@ pub struct Health {
     pub pid: u32,
     /// Version of the API protocol.
     pub protocol: u32,
-    /// Whether it takes no runs any more, because it is about to end.
+    /// Whether it accepts no more runs because it is ending.
     #[serde(default)]
     pub ending: bool,
 }
@@ -111,18 +112,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Finds the host, or starts it where `config` says how.
+    /// Connects to the host, and starts one if none is running and `config` says how.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] where there is none and none may be started, [`ClientError::Start`] where it could
-    /// not be started, [`ClientError::OtherVersion`] where a busy host of another version is there.
+    /// [`ClientError::NotRunning`] if no host is running and none may be started, [`ClientError::Start`] if the start
+    /// failed, [`ClientError::OtherVersion`] if a host of another version is running and busy.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         let connector = Arc::new(Connector::new(config));
         let host = connector.ensure().await?;
         Ok(Self { connector, host })
     }
 
-    /// The host that answered.
+    /// The host that answered at [`connect`](Self::connect).
     #[must_use]
     pub const fn host(&self) -> &Health {
         &self.host

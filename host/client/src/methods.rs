@@ -1,4 +1,4 @@
-//! The calls, by name.
+//! The methods of the API.
 
 use std::path::PathBuf;
 
@@ -24,18 +24,18 @@ use ostler_protocol::{
     JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
 };
 
-/// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
+/// Maximum number of ending hosts that a submit waits for. Usually there is at most one.
 const ENDING_HOSTS: u32 = 3;
 
 impl Client {
-    /// Any method of the host, by name.
+    /// Calls any method of the host by name.
     ///
-    /// Where the connection breaks before the answer is complete, an idempotent call is repeated once
-    /// ([`MethodDescriptor::idempotent`](ostler_protocol::methods::MethodDescriptor::idempotent)). Any other call fails with
-    /// [`ClientError::Broken`]: the host may have done what was asked.
+    /// If the connection breaks before the answer is complete, an idempotent call is repeated once
+    /// ([`MethodDescriptor::idempotent`](ostler_protocol::methods::MethodDescriptor::idempotent)). Any other call fails
+    /// with [`ClientError::Broken`]: the host may have executed it.
     ///
     /// # Errors
-    /// What the host says, or what happened to the connection.
+    /// The error of the host, or of the connection.
     pub async fn call<P: Serialize + Sync, R: DeserializeOwned>(
         &self,
         method: &str,
@@ -50,7 +50,7 @@ impl Client {
         }
     }
 
-    /// A connection that carries JSON-RPC as lines, in both directions.
+    /// Opens a connection for JSON-RPC with one frame per line, in both directions.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -58,10 +58,10 @@ impl Client {
         self.connector.lines().await
     }
 
-    /// Submits a run. `payload` is the start payload, with `clientEnvironment` beside its fields.
+    /// Submits a run. `payload` is the start payload with the additional member `clientEnvironment`.
     ///
-    /// A host that is about to end takes no runs. Where one may be started in its place, it is waited for, and the run
-    /// is submitted to its successor.
+    /// A host that is ending accepts no runs. If a host may be started, waits for its end and submits the run to the
+    /// next host.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -69,7 +69,7 @@ impl Client {
         self.start("start_run", payload).await
     }
 
-    /// The same for any method that starts a run: `rerun`, `send_conversation_message`.
+    /// As [`start_run`](Self::start_run), for any method that starts a run: `rerun`, `send_conversation_message`.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -87,7 +87,7 @@ impl Client {
         self.call(method, params).await
     }
 
-    /// Ends a run and waits until it has ended.
+    /// Cancels a run and waits until it has ended.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -95,7 +95,7 @@ impl Client {
         self.call("cancel_run", &RunParams { run_id }).await
     }
 
-    /// Deletes an ended run for good.
+    /// Deletes an ended run permanently.
     ///
     /// # Errors
     /// As [`call`](Self::call); `CONFLICT` if it has not ended.
@@ -103,10 +103,10 @@ impl Client {
         self.call("delete_run", &RunParams { run_id }).await
     }
 
-    /// Deletes a conversation with its runs for good.
+    /// Deletes a conversation with its runs permanently.
     ///
     /// # Errors
-    /// As [`call`](Self::call); `CONFLICT` if one of them has not ended.
+    /// As [`call`](Self::call); `CONFLICT` if a run has not ended.
     pub async fn delete_conversation(
         &self,
         conversation_id: ConversationId,
@@ -114,7 +114,7 @@ impl Client {
         self.call("delete_conversation", &ConversationParams { conversation_id }).await
     }
 
-    /// A run with all that is known of it.
+    /// A run with all its data.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -157,7 +157,7 @@ impl Client {
         self.call("get_conversation", params).await
     }
 
-    /// Gives a conversation another title.
+    /// Changes the title of a conversation.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -181,7 +181,7 @@ impl Client {
         self.call("list_profiles", &ListProfilesParams::default()).await
     }
 
-    /// Makes a profile, or changes the one of that id.
+    /// Creates a profile, or changes the one with this id.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -189,7 +189,7 @@ impl Client {
         self.call("save_profile", params).await
     }
 
-    /// Deletes the profile of that name or id.
+    /// Deletes the profile with this name or id.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -213,7 +213,7 @@ impl Client {
         self.call("export_run", params).await
     }
 
-    /// Jobs that wait or work, of the host that is there: where it went away, none is started for this.
+    /// Queued and running jobs. Neither starts a host nor repeats the call.
     ///
     /// # Errors
     /// As [`call`](Self::call), and [`ClientError::NotRunning`].
@@ -221,7 +221,7 @@ impl Client {
         self.connector.call("list_queue_jobs", &ListJobsParams::default()).await
     }
 
-    /// Jobs that wait or work.
+    /// Queued and running jobs.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -229,7 +229,7 @@ impl Client {
         self.call("list_queue_jobs", params).await
     }
 
-    /// Starts no more runs, of one provider or at all.
+    /// Pauses one provider, or the whole queue: no more runs start.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -237,7 +237,7 @@ impl Client {
         self.call("pause_queue", &PauseParams { provider }).await
     }
 
-    /// Ends a pause.
+    /// Resumes one provider, or the queue.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -245,15 +245,15 @@ impl Client {
         self.call("resume_queue", &PauseParams { provider }).await
     }
 
-    /// Gives a waiting run another priority.
+    /// Changes the priority of a waiting run.
     ///
     /// # Errors
-    /// As [`call`](Self::call); `CONFLICT` if it does not wait.
+    /// As [`call`](Self::call); `CONFLICT` if the run is not waiting.
     pub async fn set_queue_priority(&self, run_id: RunId, priority: i32) -> Result<JobRecord, ClientError> {
         self.call("set_queue_priority", &SetQueuePriorityParams { run_id, priority }).await
     }
 
-    /// What the installed CLIs can do.
+    /// The features of the installed CLIs.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -272,7 +272,7 @@ impl Client {
         self.call("list_workspace_grants", &NoParams {}).await
     }
 
-    /// Lets runs work in a folder, for good.
+    /// Allows runs to work in a folder, until it is revoked. `trust_settings`: whether runs use agent settings in it.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -280,7 +280,7 @@ impl Client {
         self.call("grant_workspace", &GrantWorkspaceParams { path, trust_settings }).await
     }
 
-    /// Takes a grant back.
+    /// Revokes a grant.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -288,7 +288,7 @@ impl Client {
         self.call("revoke_workspace", &WorkspaceParams { path }).await
     }
 
-    /// Keeps a token for a provider.
+    /// Stores a token for a provider.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -347,10 +347,10 @@ impl Client {
         self.call("list_audit", params).await
     }
 
-    /// Checks the audit trail.
+    /// Verifies the audit trail.
     ///
     /// # Errors
-    /// As [`call`](Self::call). A trail that is not intact is no error.
+    /// As [`call`](Self::call). A trail that is not intact is not an error, but a result.
     pub async fn verify_audit(&self) -> Result<AuditVerdict, ClientError> {
         self.call("verify_audit", &NoParams {}).await
     }
@@ -363,7 +363,7 @@ impl Client {
         self.call("prune_audit", params).await
     }
 
-    /// The plugins, and the providers that they make.
+    /// The plugins and their provider instances.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -371,7 +371,7 @@ impl Client {
         self.call("list_plugins", &NoParams {}).await
     }
 
-    /// What a provider plugin that waits runs and sees; with its digest, approves it.
+    /// What a provider plugin that waits for approval runs and reads. With its digest, approves it.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -379,15 +379,15 @@ impl Client {
         self.call("trust_plugin", &TrustPluginParams { name, digest }).await
     }
 
-    /// Has the host read its configuration and look at its plugins again.
+    /// Reloads the configuration and the plugins of the host.
     ///
     /// # Errors
-    /// As [`call`](Self::call); `INVALID_PARAMS` or `IO` where the configuration could not be taken over.
+    /// As [`call`](Self::call); `INVALID_PARAMS` or `IO` if the configuration could not be applied.
     pub async fn reload(&self) -> Result<Reload, ClientError> {
         self.call("reload", &NoParams {}).await
     }
 
-    /// The settings in force; with `origins`, where each value comes from.
+    /// The active settings; with `origins`, also the origin of each value.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -395,15 +395,15 @@ impl Client {
         self.call("get_settings", &GetSettingsParams { origins: Some(origins) }).await
     }
 
-    /// Sets values over the configuration; null takes back what was set. Answers with the settings and their origins.
+    /// Sets values that override the configuration; null resets a value. Returns the active settings and their origins.
     ///
     /// # Errors
-    /// As [`call`](Self::call); `INVALID_PARAMS` with everything that is wrong.
+    /// As [`call`](Self::call); `INVALID_PARAMS` with all problems.
     pub async fn update_settings(&self, patch: Map<String, Value>) -> Result<Settings, ClientError> {
         self.call("update_settings", &UpdateSettingsParams { patch, origins: Some(true) }).await
     }
 
-    /// How long and how much is kept of ended runs, and what there is.
+    /// The retention limits of finished runs, and the current usage.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -411,7 +411,7 @@ impl Client {
         self.call("get_retention", &NoParams {}).await
     }
 
-    /// Sets limits of a scope.
+    /// Sets the retention limits of a scope.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -419,7 +419,7 @@ impl Client {
         self.call("set_retention", params).await
     }
 
-    /// Takes back what was set for a scope.
+    /// Resets the retention limits of a scope.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -427,7 +427,7 @@ impl Client {
         self.call("unset_retention", params).await
     }
 
-    /// Deletes what is too old or too much, or says what would go.
+    /// Deletes finished runs that exceed a retention limit, or only reports what would be deleted.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -435,7 +435,7 @@ impl Client {
         self.call("apply_retention", params).await
     }
 
-    /// How the host is.
+    /// The status of the host.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -443,16 +443,17 @@ impl Client {
         self.call("get_status", &NoParams {}).await
     }
 
-    /// Ends the host.
+    /// Stops the host.
     ///
     /// # Errors
-    /// As [`call`](Self::call); `CONFLICT` if it is busy and only an idle one was to end.
+    /// As [`call`](Self::call); `CONFLICT` if `if_idle` is set and runs are running or queued.
     pub async fn stop(&self, if_idle: bool) -> Result<StopResult, ClientError> {
-        // Not repeated: a host that went away has done what was asked, and none is to be started for it.
+        // Not repeated: a host that is gone has stopped, and none must be started for this call.
         self.connector.call("stop", &StopParams { if_idle }).await
     }
 
-    /// The events of a run from its start, or after a cursor, and then as they happen.
+    /// Follows the events of a run or of the host: stored events from the start of the run or after a cursor, then new
+    /// ones.
     ///
     /// Must be called inside a tokio runtime.
     #[must_use]
@@ -460,10 +461,10 @@ impl Client {
         EventStream::open(self.connector.clone(), params)
     }
 
-    /// Waits until the host that this client found has gone.
+    /// Waits until the host of this client has ended.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] if it is still there after `limit`.
+    /// [`ClientError::Unreachable`] if it is still running after `limit`.
     pub async fn wait_gone(&self, limit: std::time::Duration) -> Result<(), ClientError> {
         if self.connector.is_gone_by(self.host.pid, std::time::Instant::now() + limit).await {
             return Ok(());

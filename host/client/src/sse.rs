@@ -1,27 +1,27 @@
-//! Server-sent events, as bytes come in.
+//! Parser for server-sent events.
 
-/// Longest single event that is read, in bytes. A message of a model may be one event.
+/// Maximum size of an event, in bytes. A message of a model may be one event.
 const MAX_EVENT: usize = 64 * 1024 * 1024;
 
 /// One event of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Its name; `message` where it has none.
+    /// Its name; by default `message`.
     pub(super) event: String,
     /// Its data lines, joined.
     pub(super) data: String,
 }
 
-/// An event was longer than is read.
+/// An event is longer than [`MAX_EVENT`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Cuts a byte stream into events. Comments are keep-alives and make none.
+/// Splits a byte stream into events. Ignores comments, which are keep-alives.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// The line under way.
+    /// The current incomplete line.
     line: Vec<u8>,
-    /// The last byte was a CR, so that an LF now belongs to it.
+    /// The last byte was a CR, so a following LF belongs to it.
     after_cr: bool,
     event: String,
     data: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Takes further bytes and appends the events that they complete.
+    /// Parses further bytes and appends the events that they complete.
     pub(super) fn push(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), TooLong> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -78,7 +78,7 @@ impl Parser {
                 }
                 self.data.extend_from_slice(value);
             }
-            // `id` is the cursor, which is in the data too; `retry` and comments say nothing that is needed.
+            // `id` is the cursor, which the data also contains. `retry` and comments are not needed.
             _ => {}
         }
     }
@@ -106,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_comments_and_line_ends() {
+    fn parses_fields_comments_and_line_ends() {
         let text = b": keep-alive\n\nid: 7\r\nevent: run_event\r\ndata: {\"a\":\r\ndata:1}\r\n\r\ndata\n\nevent: x\n\ndata: y\n";
         assert_eq!(parse(&[text]), [frame("run_event", "{\"a\":\n1}"), frame("message", "")]);
     }
 
     #[test]
-    fn an_endless_event_is_refused() {
+    fn rejects_event_above_the_size_limit() {
         let mut parser = Parser::default();
         let block = vec![b'x'; 8 * 1024 * 1024];
         let mut frames = Vec::new();
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_do_not_matter(text in "([a-z]{0,3}(: ?)?[é:a-z]{0,4}(\r\n|\n|\r)){0,12}", cuts in proptest::collection::vec(0usize..200, 0..6)) {
+        fn result_does_not_depend_on_chunk_boundaries(text in "([a-z]{0,3}(: ?)?[é:a-z]{0,4}(\r\n|\n|\r)){0,12}", cuts in proptest::collection::vec(0usize..200, 0..6)) {
             let bytes = text.as_bytes();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|at| at.min(bytes.len())).collect();
             cuts.push(0);

@@ -1,4 +1,4 @@
-//! The texts that make one configuration, their lines, and the problems found in them.
+//! The layers of a configuration: their texts, lines, and problems.
 
 use std::ops::Range;
 
@@ -8,12 +8,12 @@ use super::error::{ConfigError, Position};
 use super::key::{KeyPath, Spelling};
 use ostler_protocol::Origin;
 
-/// More problems than these are not listed: by then it is the wrong file.
+/// Maximum number of problems that are listed. With more, the file is probably the wrong one.
 const MAX_ERRORS: usize = 50;
-/// Characters of a line that an error shows.
+/// Maximum length of a line in an error, in characters.
 const MAX_LINE_TEXT: usize = 160;
 
-/// One text. What a later one says goes before what an earlier one says.
+/// One text of a configuration. Later layers override earlier ones.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer<'t> {
     pub(super) origin: Origin,
@@ -21,7 +21,7 @@ pub(super) struct Layer<'t> {
 }
 
 impl Layer<'_> {
-    /// How the keys are written in it.
+    /// The spelling of its keys.
     pub(super) const fn spelling(&self) -> Spelling {
         match self.origin {
             Origin::Default | Origin::File => Spelling::File,
@@ -29,7 +29,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Line and column of a byte, and the line as it may be shown.
+    /// Line and column of a byte offset, and the text of the line, cut and without control characters.
     pub(super) fn locate(&self, offset: usize) -> (Position, String) {
         let before = self.text.get(..self.text.floor_char_boundary(offset)).unwrap_or("");
         let start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -41,12 +41,12 @@ impl Layer<'_> {
     }
 }
 
-/// A place in one of the texts.
+/// A span of bytes in one of the layers.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct SourceSpan {
     /// Index of the layer.
     pub(super) layer: usize,
-    pub(super) span: Range<usize>,
+    pub(super) range: Range<usize>,
 }
 
 /// Collects the problems of the layers.
@@ -65,17 +65,17 @@ impl<'t> Problems<'t> {
         &self.layers
     }
 
-    /// How the keys of a layer are written.
+    /// The spelling of the keys of a layer.
     pub(super) fn spelling(&self, layer: usize) -> Spelling {
         self.layers.get(layer).map_or(Spelling::File, Layer::spelling)
     }
 
-    /// Where a layer comes from.
+    /// The origin of a layer.
     pub(super) fn origin(&self, layer: usize) -> Origin {
         self.layers.get(layer).map_or(Origin::Default, |layer| layer.origin)
     }
 
-    /// The tables of each layer. Where one is not TOML, every place that is not is noted and there are no tables.
+    /// Parses each layer. `None` if a layer is not valid TOML; every syntax error is recorded.
     pub(super) fn parse(&mut self) -> Option<Vec<DeTable<'t>>> {
         let mut tables = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.clone().into_iter().enumerate() {
@@ -83,25 +83,25 @@ impl<'t> Problems<'t> {
             for error in errors {
                 let message = error.message().lines().collect::<Vec<_>>().join(", ");
                 let end = layer.text.len();
-                let place = Place { layer: index, span: error.span().unwrap_or(end..end) };
-                self.note(&place, &KeyPath::root(), format!("not valid TOML: {message}"), None);
+                let span = SourceSpan { layer: index, range: error.span().unwrap_or(end..end) };
+                self.note(&span, &KeyPath::root(), format!("not valid TOML: {message}"), None);
             }
             tables.push(table.into_inner());
         }
         self.errors.is_empty().then_some(tables)
     }
 
-    /// Notes a problem of the key at a place.
-    pub(super) fn note(&mut self, place: &Place, path: &KeyPath, message: String, hint: Option<String>) {
+    /// Records a problem of the key `path` at a source span.
+    pub(super) fn note(&mut self, span: &SourceSpan, path: &KeyPath, message: String, hint: Option<String>) {
         if self.errors.len() >= MAX_ERRORS {
             self.omitted += 1;
             return;
         }
-        let origin = self.origin(place.layer);
-        let (position, line_text) = self.locate(place);
+        let origin = self.origin(span.layer);
+        let (position, line_text) = self.locate(span);
         self.errors.push(ConfigError {
             position,
-            key: path.dotted(self.spelling(place.layer)),
+            key: path.dotted(self.spelling(span.layer)),
             pointer: path.pointer(),
             origin,
             message,
@@ -115,18 +115,18 @@ impl<'t> Problems<'t> {
             let message = format!("{} further problems are not listed", self.omitted);
             let layer = self.layers.len().saturating_sub(1);
             let end = self.layers.get(layer).map_or(0, |layer| layer.text.len());
-            let (position, line_text) = self.locate(&Place { layer, span: end..end });
+            let (position, line_text) = self.locate(&SourceSpan { layer, range: end..end });
             let origin = self.origin(layer);
             self.errors.push(ConfigError { position, origin, line_text, ..ConfigError::whole(message, None) });
         }
         self.errors
     }
 
-    /// Line, column and line of a place. What the user has set at run time has none: its text is the host's own.
-    fn locate(&self, place: &Place) -> (Option<Position>, String) {
-        match self.layers.get(place.layer) {
+    /// Position and line of a source span. Runtime settings have no position, because the host generates their text.
+    fn locate(&self, span: &SourceSpan) -> (Option<Position>, String) {
+        match self.layers.get(span.layer) {
             Some(layer) if layer.origin != Origin::Override => {
-                let (position, line) = layer.locate(place.span.start);
+                let (position, line) = layer.locate(span.range.start);
                 (Some(position), line)
             }
             _ => (None, String::new()),

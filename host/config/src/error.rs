@@ -1,4 +1,4 @@
-//! What is wrong with a configuration.
+//! Errors of a configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use ostler_protocol::Origin;
 use ostler_protocol::{ApiError, ErrorKind, Problem};
 
-/// A place in a file. Both count from 1; the column counts characters.
+/// A position in a file. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The line.
+    /// Line number.
     pub line: usize,
-    /// The character in the line.
+    /// Column, in characters.
     pub column: usize,
 }
 
@@ -24,36 +24,36 @@ impl fmt::Display for Position {
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it is in its text; none where the file as a whole is at fault, and for what was set at run time.
+    /// Position in the file. `None` for a problem of the whole file, and for runtime settings.
     pub position: Option<Position>,
-    /// The key in dotted form, as its text has it: `scheduler.per_provider`. Empty where there is none.
+    /// The dotted key in the spelling of its text: `scheduler.per_provider`. Empty if there is none.
     pub key: String,
-    /// The key as a JSON pointer into the configuration on the wire: `/scheduler/perProvider`. Empty where there is none.
+    /// The key as a JSON pointer into the settings of the API: `/scheduler/perProvider`. Empty if there is none.
     pub pointer: String,
-    /// Whose fault it is: the file's, that of what was set at run time, or of the text that is built in.
+    /// The layer with the problem: the file, the runtime settings, or the built-in text.
     pub origin: Origin,
-    /// What is wrong: lower case, without key and position.
+    /// The problem, in lower case, without key and position.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
-    /// The line of the file, at most 160 characters of it, without control characters. It may hold a secret: redact it
-    /// before it is stored or logged. Empty where there is no position.
+    /// The line of the file: at most 160 characters, without control characters. It may contain a secret: redact it
+    /// before it is stored or logged. Empty without a position.
     pub line_text: String,
 }
 
 impl ConfigError {
-    /// A problem of the file as a whole.
+    /// A problem of the whole file.
     pub(super) fn whole(message: String, hint: Option<String>) -> Self {
         let (key, pointer, line_text) = (String::new(), String::new(), String::new());
         Self { position: None, key, pointer, origin: Origin::File, message, hint, line_text }
     }
 
-    /// As a problem of a request. The line, which may hold a secret, is left out.
+    /// The error as a problem of a request. Omits the line, which may contain a secret.
     #[must_use]
     pub fn to_problem(&self) -> Problem {
-        let place = self.position.map(|at| format!("{at}: ")).unwrap_or_default();
+        let position = self.position.map(|at| format!("{at}: ")).unwrap_or_default();
         let hint = self.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        Problem { pointer: self.pointer.clone(), message: format!("{place}{}{hint}", self.message) }
+        Problem { pointer: self.pointer.clone(), message: format!("{position}{}{hint}", self.message) }
     }
 }
 
@@ -86,20 +86,19 @@ impl ConfigErrors {
         Self { path: path.map(Path::to_path_buf), errors }
     }
 
-    /// The file; none for a text that is no file.
+    /// Path of the file; `None` if the text is not from a file.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The problems; at least one.
+    /// The problems. There is at least one.
     #[must_use]
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
     }
 
-    /// As the error of a request, with every problem: `IO` where the file cannot be read at all, else
-    /// `INVALID_PARAMS`.
+    /// The problems as the error of a request: `IO` if the file cannot be read, else `INVALID_PARAMS`.
     #[must_use]
     pub fn to_api_error(&self) -> ApiError {
         let mut error = ApiError::invalid(self.errors.iter().map(ConfigError::to_problem).collect());
@@ -112,7 +111,7 @@ impl ConfigErrors {
         }
     }
 
-    /// For a terminal: each problem with its line and a mark under the column.
+    /// A report for a terminal: each problem with its line and a mark under the column.
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = String::new();
@@ -139,7 +138,7 @@ impl ConfigErrors {
         report
     }
 
-    /// `path:line:column: `, as far as known: the form that editors follow.
+    /// `path:line:column: `, as far as known. Editors recognize this form.
     fn location(&self, error: &ConfigError) -> String {
         let path = self.path.as_ref().map(|path| path.display().to_string());
         match (path, error.position) {

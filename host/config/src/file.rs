@@ -1,4 +1,4 @@
-//! Reading the file, within bounds.
+//! Reads the configuration file, with a size limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,16 +7,17 @@ use std::path::Path;
 use super::error::ConfigError;
 use ostler_private_files::ownership;
 
-/// The longest file that is read: 1 MiB.
+/// Maximum size of the file: 1 MiB.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The text of the file; none where it does not exist. It must belong to the user, and others must not be able to change it.
+/// The text of the file, or `None` if it does not exist. The file must belong to the user and not be writable for
+/// others.
 pub(super) fn read_if_present(path: &Path) -> Result<Option<String>, ConfigError> {
     match std::fs::metadata(path) {
-        // A link that leads nowhere is a mistake to be named, not a file that nobody wrote.
+        // A dangling symbolic link is an error, not a missing file.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         _ => {
-            // It decides what runs, and where code is taken from.
+            // The file decides which programs run and which code is loaded.
             ownership::check(path).map_err(|untrusted| {
                 let hint = format!("run `{}`", untrusted.remedy);
                 ConfigError::whole(format!("it is not trusted: {}", untrusted.message), Some(hint))
@@ -29,7 +30,7 @@ pub(super) fn read_if_present(path: &Path) -> Result<Option<String>, ConfigError
 /// The text of the file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
-    // Opening a pipe would wait for its writer, reading a device may never end.
+    // Opening a pipe would wait for its writer; reading a device may never end.
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
         return Err(whole_file(format!("it is {what}"), "name a file in TOML format"));

@@ -1,20 +1,20 @@
-//! TOML values as JSON, for the settings of plugins.
+//! Converts TOML values to JSON, for the settings of plugins.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::document::Place;
+use super::document::SourceSpan;
 use super::key::KeyPath;
 use super::reader::Reader;
 
-/// The value of an integer; none where it does not fit 64 bits.
+/// The value of an integer. `None` if it does not fit into 64 bits.
 pub(super) fn integer(value: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(value.as_str(), value.radix()).ok()
 }
 
-/// Puts the members of a table into an object: tables into tables, anything else instead of what was there. What JSON
-/// does not have is noted and left out.
+/// Merges a table into a JSON object: tables are merged recursively, other values are replaced. A value that JSON
+/// cannot represent is reported and omitted.
 pub(super) fn merge(
     into: &mut Map<String, Value>,
     table: &DeTable<'_>,
@@ -37,7 +37,7 @@ pub(super) fn merge(
             continue;
         }
         if let Some(json) = self::value(value, layer, &path, reader) {
-            reader.set.insert(path.pointer(), Place { layer, span: value.span() });
+            reader.set.insert(path.pointer(), SourceSpan { layer, range: value.span() });
             into.insert(name.to_string(), json);
         }
     }
@@ -45,7 +45,7 @@ pub(super) fn merge(
 
 fn value(value: &Spanned<DeValue<'_>>, layer: usize, path: &KeyPath, reader: &mut Reader<'_>) -> Option<Value> {
     let mut refuse = |message: &str| {
-        reader.problems.note(&Place { layer, span: value.span() }, path, message.to_owned(), None);
+        reader.problems.note(&SourceSpan { layer, range: value.span() }, path, message.to_owned(), None);
         None
     };
     match value.get_ref() {

@@ -1,19 +1,19 @@
-//! Where a value stands: the way to it, and how that way is written in the file and on the wire.
+//! Paths of values in a configuration, and their spelling in the file and in the API.
 
 use super::names::written;
 use ostler_protocol::escape_pointer;
 
-/// How the keys of a document are written.
+/// The spelling of the keys of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// As in the file: `per_provider`.
     File,
-    /// As on the wire: `perProvider`.
+    /// As in the API: `perProvider`.
     Wire,
 }
 
 impl Spelling {
-    /// A key of ours in this spelling.
+    /// Writes a key of the configuration in this spelling.
     pub(super) fn write(self, key: &'static str) -> String {
         match self {
             Self::File => key.to_owned(),
@@ -22,18 +22,18 @@ impl Spelling {
     }
 }
 
-/// One step of the way.
+/// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// A key of ours, as the file has it.
+    /// A key of the configuration, as in the file.
     Key(&'static str),
-    /// A name that somebody else gave: a provider, a variable, a member of a plugin's settings. It is the same everywhere.
+    /// A free name: of a provider, a variable, or a member of a plugin's settings. It has the same spelling everywhere.
     Name(String),
     /// An element of a list.
     Index(usize),
 }
 
-/// The way from the root of the configuration to a value.
+/// The path from the root of the configuration to a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyPath(Vec<Step>);
 
@@ -85,7 +85,7 @@ impl KeyPath {
         text
     }
 
-    /// As a JSON pointer into the document on the wire: `/providers/codex-work/environment/CODEX_HOME`.
+    /// As a JSON pointer into the document of the API: `/providers/codex-work/environment/CODEX_HOME`.
     pub(super) fn pointer(&self) -> String {
         self.0.iter().fold(String::new(), |mut pointer, step| {
             pointer.push('/');
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_way_is_written_in_two_spellings() {
+    fn writes_paths_in_both_spellings() {
         let rule = KeyPath::root().key("redaction").key("rules").index(2).key("whole_word");
         assert_eq!(rule.dotted(Spelling::File), "redaction.rules[2].whole_word");
         assert_eq!(rule.dotted(Spelling::Wire), "redaction.rules[2].wholeWord");

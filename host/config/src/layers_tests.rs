@@ -1,4 +1,4 @@
-//! Defaults, file and what was set at run time, over each other.
+//! Tests of the layers: defaults, file and runtime settings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use super::{Config, ConfigErrors, Executable, Overrides, Source};
 use ostler_protocol::Origin;
 use ostler_protocol::leaves;
 
-/// What was set, whether or not it could be set today: an earlier version may have stored it.
+/// Runtime settings, including values that only an earlier version accepted.
 fn set(values: &Value) -> Overrides {
     let values = leaves(values.as_object().unwrap()).into_iter();
     Overrides::from_rows(values.map(|(pointer, value)| (pointer, value.clone())))
@@ -19,7 +19,7 @@ fn layered(file: &str, patch: &Value) -> Result<Config, ConfigErrors> {
 }
 
 #[test]
-fn what_was_set_goes_before_the_file_and_the_file_before_the_default() {
+fn runtime_settings_override_file_and_file_overrides_defaults() {
     let file = r#"
         [scheduler]
         global = 3
@@ -92,7 +92,7 @@ fn what_was_set_goes_before_the_file_and_the_file_before_the_default() {
 }
 
 #[test]
-fn problems_of_what_was_set_have_the_names_of_the_wire() {
+fn problems_of_runtime_settings_name_keys_of_the_api() {
     let errors = layered(
         "",
         &json!({
@@ -135,16 +135,16 @@ fn problems_of_what_was_set_have_the_names_of_the_wire() {
 }
 
 #[test]
-fn what_was_set_hides_nothing_that_is_wrong_in_the_file() {
+fn runtime_settings_do_not_hide_problems_of_the_file() {
     let errors = layered("[scheduler]\nglobal = 0\n", &json!({"scheduler": {"global": 2}})).unwrap_err();
     assert_eq!(errors.errors().len(), 1);
     assert_eq!((errors.errors()[0].origin, errors.errors()[0].pointer.as_str()), (Origin::File, "/scheduler/global"));
-    // And what the file has become cannot make what was set wrong, but where one shape contradicts the other.
+    // A changed file does not invalidate a runtime setting, unless their types contradict each other.
     assert!(layered("", &json!({"scheduler": {"global": 2}})).is_ok());
 }
 
 #[test]
-fn what_does_not_fit_any_more_is_left_out_and_named() {
+fn omits_and_reports_invalid_runtime_settings() {
     let kept = Overrides::from_rows([
         ("/scheduler/global".to_owned(), json!(7)),
         ("/scheduler/capacity".to_owned(), json!("lots")),
@@ -168,10 +168,10 @@ fn what_does_not_fit_any_more_is_left_out_and_named() {
 }
 
 #[test]
-fn what_is_shown_can_be_set() {
+fn shown_values_can_be_set() {
     let config = Config::parse("[scheduler]\nglobal = 7\n[retention.providers.llm]\ndays = 3\n").unwrap();
     let mut shown = config.shown();
-    // For the file only.
+    // These keys can be set only in the file.
     for section in ["http", "plugins", "policy", "providers", "redaction", "sandbox", "tokens"] {
         shown.remove(section);
     }
@@ -183,7 +183,7 @@ fn what_is_shown_can_be_set() {
 }
 
 #[test]
-fn what_has_changed_is_named_as_in_the_file() {
+fn changed_keys_are_spelled_as_in_the_file() {
     let before = Config::parse("[providers.a]\nplugin = \"codex\"\n[log]\nlevel = \"warn\"\n").unwrap();
     let after = Config::parse("[scheduler]\nper_provider = 2\n[providers.b]\nconcurrency = 3\n").unwrap();
     let keys =
@@ -192,13 +192,13 @@ fn what_has_changed_is_named_as_in_the_file() {
     assert_eq!(before.changed_keys(&after), keys);
     let moved = Config::parse("# a comment\n[log]\nlevel = \"warn\"\n[providers.a]\nplugin = \"codex\"\n").unwrap();
     assert_eq!(moved, before, "where a value stands in the file is no difference");
-    // The values of variables are not shown, but a change of one is a change.
+    // Values of variables are hidden, but a changed value is reported.
     let one = Config::parse("providers.a.environment = { X = \"1\" }").unwrap();
     let two = Config::parse("providers.a.environment = { X = \"2\" }").unwrap();
     assert_eq!(two.changed_keys(&one), ["providers.a.environment.X"]);
 }
 
-/// A value for one key, in the file and on the wire.
+/// Values for the keys of a layer.
 fn layer() -> impl Strategy<Value = [Option<u16>; 4]> {
     prop::array::uniform4(prop::option::of(1_u16..200))
 }
@@ -211,9 +211,9 @@ const KEYS: [(&str, &str, &str); 4] = [
 ];
 
 proptest! {
-    /// Each value is that of the last layer that has it, and its origin is that layer.
+    /// The last layer with a value determines the value and its origin.
     #[test]
-    fn each_value_is_that_of_the_last_layer_that_has_it(file in layer(), over in layer()) {
+    fn last_layer_with_a_value_wins(file in layer(), over in layer()) {
         let default = Config::builtin().unwrap();
         let mut text = String::new();
         let mut patch = json!({});
@@ -239,9 +239,9 @@ proptest! {
         }
     }
 
-    /// Whatever is set: no panic, and what is wrong has the name of something that was set.
+    /// An arbitrary patch does not panic, and every problem names a value that was set.
     #[test]
-    fn any_patch_is_taken_or_named(
+    fn arbitrary_patch_is_accepted_or_reported(
         section in prop::sample::select(vec!["scheduler", "providers", "redaction", "plugins", "policy", "x"]),
         name in prop::sample::select(vec!["global", "codex", "rules", "policy", "folder", "allowAdvanced", "ä/~"]),
         value in prop_oneof![

@@ -1,6 +1,6 @@
-//! What names may look like.
+//! Checks of names.
 
-/// The longest kebab name.
+/// Maximum length of a kebab-case name, in bytes.
 const MAX_NAME: usize = 64;
 
 /// Whether it is a kebab-case name: `codex-work`.
@@ -18,21 +18,21 @@ pub(super) fn is_variable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether it is the name of an environment variable, or the beginning of one and `*`.
+/// Whether it is the name of an environment variable, or the first part of one followed by `*`.
 pub(super) fn is_variable_glob(name: &str) -> bool {
     is_variable(name.strip_suffix('*').unwrap_or(name))
 }
 
-/// Whether it is the name of an environment variable, or one end of such a name and `*`.
+/// Whether it is the name of an environment variable, or the first or last part of one with `*` at the other end.
 pub(super) fn is_variable_pattern(name: &str) -> bool {
     match name.strip_prefix('*') {
-        // The rest need not begin as a name does.
+        // The last part of a name may begin with a digit.
         Some(rest) => !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
         None => is_variable_glob(name),
     }
 }
 
-/// A key as it is written in TOML: quoted where it has to be.
+/// A key in TOML syntax, quoted if necessary.
 pub(super) fn written(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if bare {

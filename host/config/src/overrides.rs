@@ -1,4 +1,4 @@
-//! What the user has set at run time, over the defaults and the file.
+//! Runtime settings, which override the defaults and the file.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::file::MAX_FILE_BYTES;
 use super::shown::file_key;
 use ostler_protocol::{Problem, document_of, escape_pointer, leaves, lies_in};
 
-/// Deepest nesting of a value.
+/// Maximum nesting of a value.
 const MAX_DEPTH: usize = 32;
 
-/// What can be set in the file only, as pointers, and why. Providers have a rule of their own, see [`file_only`].
+/// Pointers of settings that can only be set in the file, with the reason. For providers see [`file_only`].
 const FILE_ONLY: &[(&str, &str)] = &[
     ("/policy", "it decides what the policies let through"),
     ("/redaction", "it decides what is taken out as secret"),
@@ -22,31 +22,31 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ("/tokens", "it decides where tokens are kept"),
 ];
 
-/// Where providers are set, what can be set of one at run time, and why nothing else.
+/// The section of providers, the only key of a provider that can be set at run time, and the reason.
 const PROVIDERS: &str = "providers";
 const PROVIDER_SETTABLE: &str = "concurrency";
 const PROVIDER_REASON: &str = "it decides which programs the host runs, and with what";
 
-/// Sections of the file that a host reads once, when it starts.
+/// Sections of the file that the host reads only when it starts.
 const AT_THE_START: &[&str] = &["http."];
 
-/// Whether a changed key of the file comes in force only when the host starts again.
+/// Whether a changed key of the file takes effect only after a restart of the host.
 #[must_use]
 pub fn needs_restart(key: &str) -> bool {
     AT_THE_START.iter().any(|section| key.starts_with(section))
 }
 
-/// A document of the shape that the settings have on the wire, with nothing in it but what was set.
+/// The runtime settings as a document, in the form of the API. It contains only values that were set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides(Map<String, Value>);
 
 impl Overrides {
-    /// From rows, as [`rows`](Self::rows) gives them. A row that cannot stand beside an earlier one is left out.
+    /// Builds the settings from [`rows`](Self::rows). A row that contradicts an earlier one is omitted.
     pub fn from_rows(rows: impl IntoIterator<Item = (String, Value)>) -> Self {
         Self(document_of(rows))
     }
 
-    /// Each value that was set, by its pointer: `/scheduler/perProvider`.
+    /// Every value that was set, by its pointer: `/scheduler/perProvider`.
     #[must_use]
     pub fn rows(&self) -> BTreeMap<String, Value> {
         leaves(&self.0).into_iter().map(|(pointer, value)| (pointer, value.clone())).collect()
@@ -58,9 +58,9 @@ impl Overrides {
         self.0.is_empty()
     }
 
-    /// With a patch over it: members are merged, anything else is taken as it is, null takes away what was set there and
-    /// below, and with it tables that become empty. What no configuration can hold, and what can be set in the file
-    /// alone, is left out and named, so that the rest can be looked at all the same.
+    /// Applies a patch: objects are merged, other values are replaced, and null removes the settings at and below a
+    /// pointer, with tables that become empty. Values that a configuration cannot contain, or that can only be set in
+    /// the file, are omitted and reported, so that the rest can still be checked.
     #[must_use]
     pub fn patched(&self, patch: &Value) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
@@ -74,7 +74,7 @@ impl Overrides {
         merge(&mut document, members);
         let mut patched = Self(document);
         for problem in &problems {
-            patched = patched.without(patched.holder(&problem.pointer));
+            patched = patched.without(patched.affected_pointer(&problem.pointer));
         }
         let message = match patched.to_toml() {
             Ok(text) if text.len() as u64 <= MAX_FILE_BYTES => return (patched, problems),
@@ -85,15 +85,15 @@ impl Overrides {
         (self.clone(), problems)
     }
 
-    /// Without what was set at and below a pointer.
+    /// Removes the settings at and below a pointer.
     #[must_use]
     pub fn without(&self, pointer: &str) -> Self {
         let below = format!("{pointer}/");
         Self::from_rows(self.rows().into_iter().filter(|(at, _)| at != pointer && !at.starts_with(&below)))
     }
 
-    /// The pointer at, above or below which something was set that has to do with a value.
-    pub(super) fn holder<'p>(&self, pointer: &'p str) -> &'p str {
+    /// The nearest pointer at or above `pointer` with settings at or below it. `pointer` itself if there is none.
+    pub(super) fn affected_pointer<'p>(&self, pointer: &'p str) -> &'p str {
         let rows = self.rows();
         let mut at = pointer;
         loop {
@@ -108,13 +108,13 @@ impl Overrides {
         }
     }
 
-    /// As a text that the reader of configurations reads, with the keys as they are on the wire.
+    /// The settings as TOML, with the keys of the API, for the reader of configurations.
     pub(super) fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(&self.0)
     }
 }
 
-/// Why a value can be set in the file only, if that is so. An object with members counts by its members.
+/// The reason why a value can only be set in the file, if so. For an object with members, check the members.
 #[must_use]
 pub(super) fn file_only(pointer: &str) -> Option<&'static str> {
     let mut steps = pointer.split('/').skip(1);
@@ -131,16 +131,17 @@ pub fn is_settable(pointer: &str) -> bool {
     file_only(pointer).is_none()
 }
 
-/// What to tell somebody who sets what can be set in the file only.
+/// The error message for a value that can only be set in the file.
 pub(super) fn file_only_message(pointer: &str, why: &str) -> String {
     let key = file_key(pointer);
     format!("{key} can be set in config.toml only, because {why}")
 }
 
-/// Notes what cannot be set. Values are not repeated: they may be secret.
+/// Reports values that cannot be set. Messages do not contain the values, which may be secret.
 fn check(value: &Value, pointer: &str, depth: usize, problems: &mut Vec<Problem>) {
     let mut refuse = |message: String| problems.push(Problem { pointer: pointer.to_owned(), message });
-    // An object with members counts by these. Null takes back what somebody may have set before it was forbidden.
+    // An object with members is checked by its members. Null is allowed, to remove a value that an earlier version
+    // accepted.
     let counts = !value.is_null() && value.as_object().is_none_or(Map::is_empty);
     if let Some(why) = file_only(pointer).filter(|_| counts) {
         refuse(file_only_message(pointer, why));
@@ -187,22 +188,21 @@ fn merge(base: &mut Map<String, Value>, patch: &Map<String, Value>) {
             }
         };
         let inner = base.entry(name.as_str()).or_insert(Value::Null);
-        // An empty table means something where the user wrote one, a provider without further settings, and nothing where
-        // it is what taking away has left.
-        let meant = members.is_empty() || inner.as_object().is_some_and(Map::is_empty);
+        // Keep an empty table that the user wrote, such as a provider without settings. Remove one that became empty.
+        let keep_empty = members.is_empty() || inner.as_object().is_some_and(Map::is_empty);
         if !inner.is_object() {
             *inner = Value::Object(Map::new());
         }
         if let Value::Object(inner) = inner {
             merge(inner, members);
-            if inner.is_empty() && !meant {
+            if inner.is_empty() && !keep_empty {
                 base.shift_remove(name);
             }
         }
     }
 }
 
-/// Members that are null count as missing, as they do in every request.
+/// Removes members that are null, which count as missing in every request.
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(members) => members
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_merged_and_null_takes_back() {
+    fn patch_is_merged_and_null_removes() {
         let first = json!({"scheduler": {"global": 4, "capacity": 9}, "providers": {"llm": {"concurrency": 2}}});
         assert_eq!(
             set(&[first.clone(), json!({"scheduler": {"global": null, "perProvider": 2}})]),
@@ -249,7 +249,7 @@ mod tests {
             set(&[first.clone(), json!({"scheduler": null})]),
             json!({"providers": {"llm": {"concurrency": 2}}})
         );
-        // What taking away leaves empty goes, what was written empty stays.
+        // A table that becomes empty is removed; a table that was set empty stays.
         let emptied =
             json!({"providers": {"llm": {"concurrency": null}}, "scheduler": {"global": null, "capacity": null}});
         assert_eq!(set(&[first, emptied]), json!({}));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_configuration_can_hold_is_refused_with_its_place() {
+    fn rejects_values_that_a_configuration_cannot_contain() {
         let deep = (0..40).fold(json!(1), |inner, _| json!({ "x": inner }));
         let patch = json!({
             "plugins": {"folder": "/tmp/mine"},
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_at_run_time_what_decides_trust_and_programs() {
+    fn rejects_settings_that_decide_trust_and_programs() {
         let patch = json!({
             "policy": {"allowAdvanced": true, "allowUnenforced": ["/harness"]},
             "redaction": {"allow": [{"pattern": "(?s).+", "target": "line"}]},
@@ -317,20 +317,20 @@ mod tests {
         {
             assert_eq!(problems(&set).len(), 1, "{set}");
         }
-        // What an earlier version took can be taken back.
+        // A value that an earlier version accepted can be removed.
         let null = json!({"policy": {"allowAdvanced": null}, "providers": {"evil": null}, "redaction": null});
         assert_eq!(problems(&null), []);
     }
 
     #[test]
-    fn one_value_is_taken_back() {
+    fn removes_one_value() {
         let set = patched(&Overrides::default(), &json!({"log": {"level": "warn", "keepFiles": 3}, "host": {}}));
         let rows = set.rows();
         assert_eq!(rows.keys().collect::<Vec<_>>(), ["/host", "/log/keepFiles", "/log/level"]);
         let less = set.without("/log/level");
         assert_eq!(less.rows().keys().collect::<Vec<_>>(), ["/host", "/log/keepFiles"]);
         assert!(set.without("/log").without("/host").is_empty());
-        // A row that contradicts one before it is left out instead of taking the others along.
+        // A row that contradicts an earlier one is omitted; the other rows stay.
         let odd = Overrides::from_rows([("/a".to_owned(), json!(1)), ("/a/b".to_owned(), json!(2))]);
         assert_eq!(odd.rows().len(), 1);
     }
@@ -352,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_and_text_say_all(patch in document()) {
+        fn rows_and_toml_round_trip(patch in document()) {
             let set = patched(&Overrides::default(), &patch);
             prop_assert_eq!(&Overrides::from_rows(set.rows()), &set);
             let text = set.to_toml().unwrap();
@@ -361,8 +361,8 @@ mod tests {
         }
 
         #[test]
-        fn what_is_set_and_taken_back_leaves_the_rest(first in document(), second in document()) {
-            // Under a name of its own, so that the second does not touch what the first has set.
+        fn removing_a_value_keeps_the_others(first in document(), second in document()) {
+            // Under a separate name, so that the patches do not affect each other.
             let before = patched(&Overrides::default(), &first);
             let after = patched(&before, &json!({ "own": second }));
             let undone = patched(&after, &json!({ "own": null }));
@@ -370,7 +370,7 @@ mod tests {
         }
 
         #[test]
-        fn a_patch_twice_is_a_patch_once(first in document(), second in document()) {
+        fn applying_a_patch_twice_changes_nothing(first in document(), second in document()) {
             let once = patched(&patched(&Overrides::default(), &first), &second);
             prop_assert_eq!(patched(&once, &second), once);
         }

@@ -1,75 +1,75 @@
-//! Where everything lies.
+//! The paths of all files and folders.
 //!
-//! `OSTLER_HOME` moves everything into one folder; otherwise the XDG folders hold it. The socket is always in the data
-//! folder, not in the runtime folder: whoever shares the data finds the host, whether or not a login session has set
-//! `XDG_RUNTIME_DIR` (a cron job has none). A path that is longer than a socket address can hold is reached through a
-//! descriptor of the folder, see [`SocketAddress`](ostler_private_files::SocketAddress).
+//! With `OSTLER_HOME`, everything is in one folder; otherwise in the XDG folders. The socket is always in the data
+//! folder, not in the runtime folder: every process that uses the data folder finds the host, even if `XDG_RUNTIME_DIR`
+//! is not set, as in a cron job. A path that is too long for a socket address is reached through a descriptor of the
+//! folder, see [`SocketAddress`](ostler_private_files::SocketAddress).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ostler_private_files::{FolderError, create_private_dir};
 
-/// Name of a link in the log folder that leads to the newest file.
+/// Name of the symbolic link to the newest file in the log folder.
 pub const LOG_FILE: &str = "host.log";
 
-/// The folders and files of one Ostler. All paths are absolute; nothing exists before [`Paths::create`].
+/// The folders and files of one installation. All paths are absolute. The folders exist after [`Paths::create`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// What `OSTLER_HOME` named; none with XDG folders.
+    /// The folder in `OSTLER_HOME`; `None` with XDG folders.
     pub home: Option<PathBuf>,
     /// The user's configuration.
     pub config_file: PathBuf,
     /// Database, lock, seals, exports.
     pub data_dir: PathBuf,
-    /// The operator's plugins, where the configuration names no other folder.
+    /// The operator's plugins, unless the configuration names another folder.
     pub plugins_dir: PathBuf,
-    /// Compiled plugins: can be deleted at any time.
+    /// Compiled plugins. Can be deleted at any time.
     pub cache_dir: PathBuf,
     /// The host's log.
     pub log_dir: PathBuf,
-    /// The host's socket, in the data folder. Use it through [`SocketAddress`](ostler_private_files::SocketAddress).
+    /// The host's socket, in the data folder. Connect through [`SocketAddress`](ostler_private_files::SocketAddress).
     pub socket: PathBuf,
 }
 
-/// Why there is no place.
+/// Why the paths cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
-    /// Neither `OSTLER_HOME` nor a home folder.
+    /// There is neither `OSTLER_HOME` nor a home folder.
     #[error("there is no home folder; set OSTLER_HOME to the folder where ostler is to keep its files")]
     NoHome,
     /// `OSTLER_HOME` is relative and there is no current folder.
     #[error("failed to find the folder that OSTLER_HOME={} means: {source}; write the whole path", home.display())]
     Relative {
-        /// What it says.
+        /// Value of `OSTLER_HOME`.
         home: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
 }
 
 impl Paths {
-    /// The places that this process's environment names.
+    /// The paths for the environment of this process.
     ///
     /// # Errors
-    /// Where it names none and there is no home folder.
+    /// If there is neither `OSTLER_HOME` nor a home folder, or `OSTLER_HOME` cannot be made absolute.
     pub fn from_environment() -> Result<Self, PathsError> {
         Self::resolve(&|name| std::env::var_os(name), etcetera::home_dir().ok().as_deref())
     }
 
-    /// The places that an environment names. `home` is the user's home folder.
+    /// The paths for an environment. `home` is the user's home folder.
     ///
     /// # Errors
-    /// As [`Paths::from_environment`].
+    /// Those of [`Paths::from_environment`].
     pub fn resolve(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Result<Self, PathsError> {
-        let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        match given("OSTLER_HOME") {
+        let path_in = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        match path_in("OSTLER_HOME") {
             Some(home) => {
                 let home =
                     std::path::absolute(&home).map_err(|source| PathsError::Relative { home: home.clone(), source })?;
                 Ok(Self::under(home))
             }
-            None => Self::xdg(&given, home),
+            None => Self::xdg(&path_in, home),
         }
     }
 
@@ -86,11 +86,11 @@ impl Paths {
         }
     }
 
-    fn xdg(given: &dyn Fn(&str) -> Option<PathBuf>, home: Option<&Path>) -> Result<Self, PathsError> {
-        // The XDG specification wants relative values passed over.
+    fn xdg(path_in: &dyn Fn(&str) -> Option<PathBuf>, home: Option<&Path>) -> Result<Self, PathsError> {
+        // The XDG specification requires that relative values are ignored.
         let base = |name: &str, below_home: &str| {
-            let given = given(name).filter(|path| path.is_absolute());
-            let folder = given.or_else(|| Some(home?.join(below_home)))?;
+            let absolute = path_in(name).filter(|path| path.is_absolute());
+            let folder = absolute.or_else(|| Some(home?.join(below_home)))?;
             Some(folder.join("ostler"))
         };
         let data_dir = base("XDG_DATA_HOME", ".local/share").ok_or(PathsError::NoHome)?;
@@ -107,7 +107,7 @@ impl Paths {
         })
     }
 
-    /// The folders in which nobody but the host writes.
+    /// The folders in which only the host writes.
     #[must_use]
     pub const fn own_folders(&self) -> [&PathBuf; 3] {
         [&self.data_dir, &self.cache_dir, &self.log_dir]
@@ -119,17 +119,17 @@ impl Paths {
         self.log_dir.join(LOG_FILE)
     }
 
-    /// Makes the folders that the host writes to (data, cache, log), each for the user alone, and checks those
-    /// that exist. The plugin folder, which is the user's, is made where it is missing and otherwise left as it is.
+    /// Creates the folders that the host writes to (data, cache, log), accessible only by the user, and checks existing
+    /// ones. The plugin folder belongs to the user: it is created if it is missing, and otherwise not changed.
     ///
     /// # Errors
-    /// Where one cannot be made, belongs to another user or cannot be written to.
+    /// If a folder cannot be created, belongs to another user, or is not writable.
     pub fn create(&self) -> Result<(), FolderError> {
         for folder in self.own_folders() {
             create_private_dir(folder)?;
         }
         if !self.plugins_dir.exists() && !self.plugins_dir.is_symlink() {
-            // A host works without it.
+            // The host works without it.
             let _ = create_private_dir(&self.plugins_dir);
         }
         Ok(())

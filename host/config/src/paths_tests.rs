@@ -19,7 +19,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn one_variable_moves_everything() {
+fn home_variable_moves_all_paths() {
     let variables = [("OSTLER_HOME", "/srv/ostler"), ("XDG_DATA_HOME", "/elsewhere"), ("XDG_RUNTIME_DIR", "/run/x")];
     let paths = resolve(&variables, Some("/home/me")).unwrap();
     assert_eq!(paths.home, Some(PathBuf::from("/srv/ostler")));
@@ -31,7 +31,7 @@ fn one_variable_moves_everything() {
 }
 
 #[test]
-fn otherwise_the_xdg_folders_hold_it() {
+fn uses_xdg_folders_without_home_variable() {
     let paths = resolve(&[("OSTLER_HOME", "")], Some("/home/me")).unwrap();
     assert_eq!(paths.config_file, Path::new("/home/me/.config/ostler/config.toml"));
     assert_eq!(paths.data_dir, Path::new("/home/me/.local/share/ostler"));
@@ -47,21 +47,21 @@ fn otherwise_the_xdg_folders_hold_it() {
 }
 
 #[test]
-fn a_relative_home_is_made_absolute() {
+fn makes_relative_home_absolute() {
     let paths = resolve(&[("OSTLER_HOME", "some/where")], None).unwrap();
     assert_eq!(paths.home.unwrap(), std::env::current_dir().unwrap().join("some/where"));
 }
 
 #[test]
-fn socket_is_in_the_data_folder_whatever_the_environment_and_the_length() {
+fn socket_is_in_the_data_folder_for_every_environment_and_length() {
     let deep = format!("/{}", "h".repeat(200));
-    let mut places = Vec::new();
+    let mut all_paths = Vec::new();
     for runtime in [&[][..], &[("XDG_RUNTIME_DIR", "/run/session")], &[("XDG_RUNTIME_DIR", "relative")]] {
         let variables: Vec<_> = [("OSTLER_HOME", deep.as_str())].into_iter().chain(runtime.iter().copied()).collect();
-        places.push(resolve(&variables, None).unwrap());
+        all_paths.push(resolve(&variables, None).unwrap());
     }
-    assert!(places.iter().all(|paths| *paths == places[0]));
-    assert_eq!(places[0].socket, Path::new(&deep).join("data/host.sock"));
+    assert!(all_paths.iter().all(|paths| *paths == all_paths[0]));
+    assert_eq!(all_paths[0].socket, Path::new(&deep).join("data/host.sock"));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn socket_is_reached_at_every_length_of_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let at = |length: usize| {
         let name = "host.sock";
-        // With a slash before and behind it.
+        // Including the slashes before and after it.
         let rest = length - folder.path().as_os_str().len() - name.len() - 2;
         let middle = folder.path().join("d".repeat(rest));
         std::fs::create_dir_all(&middle).unwrap();
@@ -90,7 +90,7 @@ fn socket_is_reached_at_every_length_of_its_path() {
 }
 
 #[test]
-fn folders_are_made_private() {
+fn creates_private_folders() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("a/b");
     let paths = resolve(&[("OSTLER_HOME", home.to_str().unwrap())], None).unwrap();
@@ -105,7 +105,7 @@ fn folders_are_made_private() {
 }
 
 #[test]
-fn what_is_no_folder_of_ours_is_refused() {
+fn rejects_files_and_links_instead_of_folders() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -118,9 +118,9 @@ fn what_is_no_folder_of_ours_is_refused() {
     assert!(matches!(create_private_dir(&dangling).unwrap_err(), FolderError::NotAFolder { .. }));
 }
 
-/// Only root can give a folder away, only another can be kept from writing.
+/// Only root can change the owner of a folder, and only a user other than root can lack write permission.
 #[test]
-fn a_folder_of_another_user_or_without_write_permission_is_named() {
+fn rejects_foreign_and_unwritable_folders() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     std::fs::create_dir(&path).unwrap();

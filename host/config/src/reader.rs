@@ -1,7 +1,7 @@
-//! Reads tables key by key: each key is asked for by name and type, and what nobody asked for is unknown.
+//! Reads tables key by key. The caller asks for each key by name and type; keys that were not asked for are unknown.
 //!
-//! A table is one in several layers at once: the default's, the file's, what was set at run time. A key has the value of
-//! the last layer that has it; tables are merged; lists and everything else are taken whole.
+//! A table combines the tables of several layers: the defaults, the file, and the runtime settings. A key has the value
+//! of the last layer that contains it. Tables are merged; lists and other values are replaced as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -12,72 +12,72 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Place, Problems};
+use super::document::{Problems, SourceSpan};
 use super::json;
 use super::key::{KeyPath, Spelling};
 use ostler_protocol::nearest;
 
-/// What all tables of one configuration share.
+/// State shared by all tables of one configuration.
 pub(super) struct Reader<'t> {
     pub(super) problems: Problems<'t>,
-    /// The places of the values that are in force, by pointer.
-    pub(super) set: BTreeMap<String, Place>,
-    /// Time that went into compiling patterns.
+    /// Source spans of the active values, by pointer.
+    pub(super) set: BTreeMap<String, SourceSpan>,
+    /// Time spent on compiling patterns.
     pub(super) compiling: Duration,
 }
 
 impl Reader<'_> {
-    /// Notes a problem of the key at a place.
-    fn note(&mut self, place: &Place, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
-        self.problems.note(place, path, message.into(), hint);
+    /// Records a problem of the key `path` at a source span.
+    fn note(&mut self, span: &SourceSpan, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
+        self.problems.note(span, path, message.into(), hint);
     }
 }
 
-/// One table in every layer that has it, and the keys that were asked of it.
+/// One table in every layer that has it, and the keys that were asked for.
 pub(super) struct Table<'d, 't> {
-    /// In the order of the layers.
+    /// The tables, in the order of the layers.
     layers: Vec<(usize, &'d DeTable<'t>)>,
     path: KeyPath,
     asked: Vec<&'static str>,
 }
 
-/// One value in every layer that has it, with its places.
-pub(super) struct Found<'d, 't> {
-    /// The one that counts.
+/// One value in every layer that has it.
+pub(super) struct LayeredValue<'d, 't> {
+    /// Layer of the active value.
     layer: usize,
     value: &'d Spanned<DeValue<'t>>,
-    /// Those that it goes before, the last first.
+    /// The values that it overrides, last layer first.
     under: Vec<(usize, &'d Spanned<DeValue<'t>>)>,
     path: KeyPath,
 }
 
-fn place(layer: usize, value: &Spanned<DeValue<'_>>) -> Place {
-    Place { layer, span: value.span() }
+fn source_span(layer: usize, value: &Spanned<DeValue<'_>>) -> SourceSpan {
+    SourceSpan { layer, range: value.span() }
 }
 
-impl<'d, 't> Found<'d, 't> {
+impl<'d, 't> LayeredValue<'d, 't> {
     fn of(values: impl DoubleEndedIterator<Item = (usize, &'d Spanned<DeValue<'t>>)>, path: KeyPath) -> Option<Self> {
         let mut values = values.rev();
         let (layer, value) = values.next()?;
         Some(Self { layer, value, under: values.collect(), path })
     }
 
-    fn place(&self) -> Place {
-        place(self.layer, self.value)
+    fn source_span(&self) -> SourceSpan {
+        source_span(self.layer, self.value)
     }
 
-    /// Notes that the value is in force.
+    /// Records that the value is active.
     pub(super) fn set(&self, reader: &mut Reader<'_>) {
-        reader.set.insert(self.path.pointer(), self.place());
+        reader.set.insert(self.path.pointer(), self.source_span());
     }
 
-    /// Notes that the value is not what was wanted.
+    /// Reports that the value is invalid.
     pub(super) fn refuse(&self, reader: &mut Reader<'_>, message: impl Into<String>, hint: Option<String>) {
-        reader.note(&self.place(), &self.path, message, hint);
+        reader.note(&self.source_span(), &self.path, message, hint);
     }
 
     fn wrong_type(&self, reader: &mut Reader<'_>, wanted: impl Display) {
-        wrong_type(&self.place(), self.value, &self.path, reader, wanted);
+        wrong_type(&self.source_span(), self.value, &self.path, reader, wanted);
     }
 
     pub(super) fn text(&self, reader: &mut Reader<'_>) -> Option<&'d str> {
@@ -107,24 +107,31 @@ impl<'d, 't> Found<'d, 't> {
             self.wrong_type(reader, "a list");
             return None;
         };
-        let item = |(index, value)| Found { layer: self.layer, value, under: Vec::new(), path: self.path.index(index) };
+        let item =
+            |(index, value)| LayeredValue { layer: self.layer, value, under: Vec::new(), path: self.path.index(index) };
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// The value as a table of its own, merged with those that it goes before.
+    /// The value as a table, merged with the tables that it overrides.
     pub(super) fn table(&self, reader: &mut Reader<'_>) -> Option<Table<'d, 't>> {
         let mut layers = Vec::with_capacity(1 + self.under.len());
         for (layer, value) in self.under.iter().rev().copied().chain([(self.layer, self.value)]) {
             match value.get_ref() {
                 DeValue::Table(table) => layers.push((layer, table)),
-                _ => wrong_type(&place(layer, value), value, &self.path, reader, "a table"),
+                _ => wrong_type(&source_span(layer, value), value, &self.path, reader, "a table"),
             }
         }
         (layers.len() == 1 + self.under.len()).then(|| Table { layers, path: self.path.clone(), asked: Vec::new() })
     }
 }
 
-fn wrong_type(place: &Place, value: &Spanned<DeValue<'_>>, path: &KeyPath, r: &mut Reader<'_>, wanted: impl Display) {
+fn wrong_type(
+    span: &SourceSpan,
+    value: &Spanned<DeValue<'_>>,
+    path: &KeyPath,
+    r: &mut Reader<'_>,
+    wanted: impl Display,
+) {
     let found = match value.get_ref() {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -134,29 +141,29 @@ fn wrong_type(place: &Place, value: &Spanned<DeValue<'_>>, path: &KeyPath, r: &m
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    r.note(place, path, format!("must be {wanted}, not {found}"), None);
+    r.note(span, path, format!("must be {wanted}, not {found}"), None);
 }
 
 impl<'d, 't> Table<'d, 't> {
-    /// The configuration itself, of the tables of all layers in their order.
+    /// The root table, from the tables of all layers in order.
     pub(super) fn root(layers: &'d [DeTable<'t>]) -> Self {
         Self { layers: layers.iter().enumerate().collect(), path: KeyPath::root(), asked: Vec::new() }
     }
 
-    /// Asks for a key; it counts as set then.
-    pub(super) fn get(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Found<'d, 't>> {
+    /// Asks for a key, and records its value as active.
+    pub(super) fn get(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<LayeredValue<'d, 't>> {
         let found = self.peek(reader, key)?;
         found.set(reader);
         Some(found)
     }
 
-    fn peek(&mut self, reader: &Reader<'_>, key: &'static str) -> Option<Found<'d, 't>> {
+    fn peek(&mut self, reader: &Reader<'_>, key: &'static str) -> Option<LayeredValue<'d, 't>> {
         self.asked.push(key);
         let values = self.layers.iter().filter_map(|(layer, table)| {
             let name = reader.problems.spelling(*layer).write(key);
             Some((*layer, table.get(name.as_str())?))
         });
-        Found::of(values, self.path.key(key))
+        LayeredValue::of(values, self.path.key(key))
     }
 
     pub(super) fn number<N: TryFrom<i64>>(
@@ -231,19 +238,19 @@ impl<'d, 't> Table<'d, 't> {
         }
     }
 
-    /// A text that `read` accepts; it notes what it does not.
+    /// A string, parsed by `read`, which reports problems itself.
     pub(super) fn text<T>(
         &mut self,
         reader: &mut Reader<'_>,
         key: &'static str,
-        read: impl FnOnce(&str, &Found<'d, 't>, &mut Reader<'_>) -> Option<T>,
+        read: impl FnOnce(&str, &LayeredValue<'d, 't>, &mut Reader<'_>) -> Option<T>,
     ) -> Option<T> {
         let found = self.get(reader, key)?;
         let text = found.text(reader)?;
         read(text, &found, reader)
     }
 
-    /// One of the given words.
+    /// One of the names in `choices`.
     pub(super) fn choice<T: Copy>(
         &mut self,
         reader: &mut Reader<'_>,
@@ -266,12 +273,12 @@ impl<'d, 't> Table<'d, 't> {
         found.refuse(reader, format!("must be one of {}", names.join(", ")), hint);
     }
 
-    /// A list of texts, each of which `check` accepts; it notes what it does not.
+    /// A list of strings. `check` checks each and reports problems itself.
     pub(super) fn texts(
         &mut self,
         reader: &mut Reader<'_>,
         key: &'static str,
-        mut check: impl FnMut(&str, &Found<'d, 't>, &mut Reader<'_>),
+        mut check: impl FnMut(&str, &LayeredValue<'d, 't>, &mut Reader<'_>),
     ) -> Option<Vec<String>> {
         let items = self.get(reader, key)?.list(reader)?;
         let mut texts = Vec::with_capacity(items.len());
@@ -284,31 +291,31 @@ impl<'d, 't> Table<'d, 't> {
         Some(texts)
     }
 
-    /// A table with fixed keys. Only what it holds counts as set.
+    /// A table with fixed keys. Only its values are recorded as active.
     pub(super) fn section(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Table<'d, 't>> {
         self.peek(reader, key)?.table(reader)
     }
 
-    /// A list of tables; it counts as set as a whole.
+    /// A list of tables, recorded as active as a whole.
     pub(super) fn tables(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<Table<'d, 't>>> {
         let items = self.get(reader, key)?.list(reader)?;
         Some(items.iter().filter_map(|item| item.table(reader)).collect())
     }
 
-    /// A table whose keys are free; only its values count as set.
-    pub(super) fn named(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<(&'d str, Found<'d, 't>)> {
+    /// A table with free keys. Only its values are recorded as active.
+    pub(super) fn named(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<(&'d str, LayeredValue<'d, 't>)> {
         let Some(table) = self.section(reader, key) else {
             return Vec::new();
         };
         let names: BTreeSet<&'d str> = table.layers.iter().flat_map(|(_, table)| table.keys().map(name_of)).collect();
         let entry = |name: &'d str| {
             let values = table.layers.iter().filter_map(|(layer, table)| Some((*layer, table.get(name)?)));
-            Some((name, Found::of(values, table.path.name(name))?))
+            Some((name, LayeredValue::of(values, table.path.name(name))?))
         };
         names.into_iter().filter_map(entry).collect()
     }
 
-    /// A table of any values, as JSON, merged member by member; each value counts as set.
+    /// A table of arbitrary values as JSON, merged member by member. Each value is recorded as active.
     pub(super) fn settings(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Map<String, Value>> {
         let found = self.get(reader, key)?;
         let table = found.table(reader)?;
@@ -319,7 +326,7 @@ impl<'d, 't> Table<'d, 't> {
         Some(merged)
     }
 
-    /// Notes the keys that nobody asked for.
+    /// Reports the keys that were not asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
         for (layer, table) in &self.layers {
             let spelling = reader.problems.spelling(*layer);
@@ -336,35 +343,35 @@ impl<'d, 't> Table<'d, 't> {
                 };
                 let hint = match (nearest(name, known.iter().map(String::as_str)), spelling) {
                     (Some(near), Spelling::File) => format!("did you mean {near}?"),
-                    // A call has no section that the key stands in.
+                    // An API call has no section header, so name the whole key.
                     (Some(near), Spelling::Wire) => {
                         format!("did you mean {}?", self.path.name(near).dotted(spelling))
                     }
                     (None, _) => format!("known are {}", known.join(", ")),
                 };
-                let place = Place { layer: *layer, span: key.span() };
-                reader.note(&place, &self.path.name(name), what, Some(hint));
+                let span = SourceSpan { layer: *layer, range: key.span() };
+                reader.note(&span, &self.path.name(name), what, Some(hint));
             }
         }
     }
 
-    /// Refuses the table as a whole.
+    /// Reports a problem of the whole table.
     pub(super) fn refuse(&self, reader: &mut Reader<'_>, message: impl Into<String>, hint: Option<String>) {
-        reader.note(&self.place(), &self.path, message, hint);
+        reader.note(&self.source_span(), &self.path, message, hint);
     }
 
-    /// Notes that a key which must be there is not.
-    pub(super) fn missing(&self, reader: &mut Reader<'_>, place: &Place, key: &'static str) {
-        let key = reader.problems.spelling(place.layer).write(key);
-        reader.note(place, &self.path, format!("{key} is missing"), Some(format!("add {key}")));
+    /// Reports that a required key is missing.
+    pub(super) fn missing(&self, reader: &mut Reader<'_>, span: &SourceSpan, key: &'static str) {
+        let key = reader.problems.spelling(span.layer).write(key);
+        reader.note(span, &self.path, format!("{key} is missing"), Some(format!("add {key}")));
     }
 
-    /// The place of the table's first key, for what concerns the table as a whole.
-    pub(super) fn place(&self) -> Place {
-        let (layer, span) = self.layers.last().map_or((0, None), |(layer, table)| {
+    /// The source span of the table's first key, for problems of the whole table.
+    pub(super) fn source_span(&self) -> SourceSpan {
+        let (layer, range) = self.layers.last().map_or((0, None), |(layer, table)| {
             (*layer, table.keys().map(Spanned::span).min_by_key(|span| span.start))
         });
-        Place { layer, span: span.unwrap_or(0..0) }
+        SourceSpan { layer, range: range.unwrap_or(0..0) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every key of every section: its type, its range, and where it goes.
+//! Every key of every section, with its type and range.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::document::{Layer, Problems};
 use super::error::ConfigError;
 use super::names::{is_kebab, is_variable, is_variable_glob, is_variable_pattern};
-use super::reader::{Found, Reader, Table};
+use super::reader::{LayeredValue, Reader, Table};
 use super::sources::Sources;
 use super::types::{
     AllowTarget, CommandRule, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginPin, PluginTrust,
@@ -18,11 +18,11 @@ use super::types::{
 };
 use ostler_protocol::{HostRule, SandboxBackend, SandboxMode, nearest};
 
-/// Compiled size up to which a pattern of the operator is accepted.
+/// Maximum compiled size of a pattern of the operator, in bytes.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
-/// Time in which all patterns of a configuration must compile; an ordinary one takes milliseconds.
+/// Time limit to compile all patterns of a configuration. An ordinary pattern takes milliseconds.
 const MAX_COMPILING: Duration = Duration::from_secs(5);
-/// Most rules, and most exceptions, of the operator.
+/// Maximum number of rules, and of exceptions, of the operator.
 const MAX_REDACTION_ENTRIES: usize = 1000;
 /// A hundred years.
 const MAX_DAYS: i64 = 36_500;
@@ -30,10 +30,10 @@ const MAX_DAYS: i64 = 36_500;
 const MAX_MEGABYTES: i64 = 1_000_000_000;
 const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens between: codex-work";
 
-/// The configuration that the layers make together.
+/// Reads a configuration from its layers.
 ///
 /// # Errors
-/// Every problem of every layer.
+/// All problems of all layers.
 pub(super) fn read(layers: &[Layer<'_>]) -> Result<Config, Vec<ConfigError>> {
     let mut reader = Reader { problems: Problems::new(layers), set: BTreeMap::new(), compiling: Duration::ZERO };
     let mut config = Config::default();
@@ -183,7 +183,7 @@ fn http(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut HttpConfig) {
     if listen.is_some() {
         into.listen = listen;
     }
-    let host = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+    let host = |text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>| {
         if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'*' | b'@')) {
             found.refuse(r, "not a host", Some("for example \"ostler.example:7787\"".to_owned()));
         }
@@ -191,7 +191,7 @@ fn http(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut HttpConfig) {
     if let Some(hosts) = section.texts(r, "allowed_hosts", host) {
         into.allowed_hosts = hosts;
     }
-    let origin = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+    let origin = |text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>| {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         let whole = rest.is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'@'))
@@ -227,7 +227,7 @@ fn retention(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut Retentio
     section.finish(r);
 }
 
-fn retention_limits(found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<RetentionLimits> {
+fn retention_limits(found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<RetentionLimits> {
     let mut table = found.table(r)?;
     let mut limits = RetentionLimits::default();
     table.optional_number(r, "days", 0..=MAX_DAYS, &mut limits.days);
@@ -249,7 +249,7 @@ fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut Redactio
     section.finish(r);
 }
 
-/// As many tables as are read; a problem where there are more.
+/// The first [`MAX_REDACTION_ENTRIES`] tables. Reports a problem if there are more.
 fn bounded<'d, 't>(mut tables: Vec<Table<'d, 't>>, r: &mut Reader<'_>) -> Vec<Table<'d, 't>> {
     if let Some(extra) = tables.get(MAX_REDACTION_ENTRIES) {
         let hint = Some("join patterns that are alike, or write a redactor plugin".to_owned());
@@ -260,12 +260,12 @@ fn bounded<'d, 't>(mut tables: Vec<Table<'d, 't>>, r: &mut Reader<'_>) -> Vec<Ta
 }
 
 fn rule(mut table: Table<'_, '_>, r: &mut Reader<'_>, ids: &mut BTreeSet<String>) -> Option<RedactionRule> {
-    let place = table.place();
+    let span = table.source_span();
     let id = table.get(r, "id");
     let pattern = table.get(r, "pattern");
     for (found, key) in [(&id, "id"), (&pattern, "pattern")] {
         if found.is_none() {
-            table.missing(r, &place, key);
+            table.missing(r, &span, key);
         }
     }
     let id = id.and_then(|found| {
@@ -308,7 +308,7 @@ fn allow(mut table: Table<'_, '_>, r: &mut Reader<'_>) -> Option<RedactionAllow>
     let pattern = table.get(r, "pattern");
     match &pattern {
         Some(found) => _ = found.text(r).and_then(|text| compile(text, found, r)),
-        None => table.missing(r, &table.place(), "pattern"),
+        None => table.missing(r, &table.source_span(), "pattern"),
     }
     let mut target = AllowTarget::Secret;
     let targets = [("secret", AllowTarget::Secret), ("match", AllowTarget::Match), ("line", AllowTarget::Line)];
@@ -355,7 +355,7 @@ fn plugins(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut PluginsCon
 }
 
 /// A SHA-256 in hexadecimal digits.
-fn digest(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<String> {
+fn digest(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if lower.len() == 64 && lower.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Some(lower);
@@ -365,7 +365,7 @@ fn digest(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Strin
     None
 }
 
-fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<ProviderConfig> {
+fn provider(name: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<ProviderConfig> {
     _ = kebab(name, found, r);
     let mut table = found.table(r)?;
     let mut provider = ProviderConfig { plugin: name.to_owned(), ..ProviderConfig::default() };
@@ -395,15 +395,15 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
     Some(provider)
 }
 
-fn backend(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn backend(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     if !SandboxBackend::ALL.iter().any(|backend| backend.as_str() == text) {
         let known = SandboxBackend::ALL.map(SandboxBackend::as_str).join(", ");
         found.refuse(r, "not a sandbox back end", Some(format!("there are {known}")));
     }
 }
 
-/// A path that settings of the sandbox name.
-fn sandbox_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+/// A path in the settings of the sandbox.
+fn sandbox_path(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     let rooted = text.starts_with('/') || text.starts_with("~/") || text.starts_with('$');
     let plain = !text.contains('\0') && text.split('/').all(|part| part != "..");
     if !rooted || !plain || text.trim_matches('/').is_empty() {
@@ -413,7 +413,7 @@ fn sandbox_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
 }
 
 /// A path below a work folder.
-fn protected_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn protected_path(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     let plain = !text.contains('\0') && text.split('/').all(|part| !matches!(part, ".." | "."));
     if text.starts_with('/') || !plain || text.trim_matches('/').is_empty() {
         let hint = "a path below the work folder, for example \".git/hooks/\"";
@@ -422,15 +422,15 @@ fn protected_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
 }
 
 /// A host that runs may reach.
-fn host_rule(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn host_rule(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     if let Err(message) = HostRule::from_str(text) {
         let hint = "for example \"api.example.com\", \"*.example.com\", \"git.example.com:8443\", \"localhost:8080\"";
         found.refuse(r, message, Some(hint.to_owned()));
     }
 }
 
-/// Compiles a pattern; gives the number of its groups, that of the whole match included.
-fn compile(pattern: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<usize> {
+/// Compiles a pattern. Returns the number of its groups, including the whole match.
+fn compile(pattern: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<usize> {
     if r.compiling > MAX_COMPILING {
         let hint = "use smaller repetitions or fewer rules".to_owned();
         found.refuse(r, "the patterns before this one take too long to compile; it was not looked at", Some(hint));
@@ -447,7 +447,7 @@ fn compile(pattern: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<u
         }
         Ok(regex) => Some(regex.captures_len()),
         Err(error) => {
-            // The crate draws a picture over several lines; its last one says what is wrong.
+            // The crate's error shows the pattern on several lines; the last line contains the reason.
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             let hint = "the syntax is that of the Rust regex crate: no look-around, no back-references";
@@ -457,7 +457,7 @@ fn compile(pattern: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<u
     }
 }
 
-fn kebab(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<String> {
+fn kebab(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<String> {
     if is_kebab(text) {
         return Some(text.to_owned());
     }
@@ -465,7 +465,7 @@ fn kebab(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<String
     None
 }
 
-fn variable_glob(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn variable_glob(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     if is_variable_glob(text) {
         return;
     }
@@ -477,7 +477,7 @@ fn variable_glob(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
     found.refuse(r, message, Some(hint.to_owned()));
 }
 
-fn variable_pattern(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn variable_pattern(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     if is_variable_pattern(text) {
         return;
     }
@@ -489,7 +489,7 @@ fn variable_pattern(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
     found.refuse(r, message, Some(hint.to_owned()));
 }
 
-/// The options of the harness. A plugin may say of any of them that it restricts.
+/// The options of the harness. A plugin can declare any of them as a restriction.
 const HARNESS: [&str; 16] = [
     "resumeSessionId",
     "continueSession",
@@ -509,7 +509,7 @@ const HARNESS: [&str; 16] = [
     "shellPrelude",
 ];
 
-fn harness_pointer(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+fn harness_pointer(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) {
     let option = text.strip_prefix("/harness/").map(|rest| rest.split('/').next().unwrap_or(rest));
     if option.is_some_and(|option| HARNESS.contains(&option)) {
         return;
@@ -522,7 +522,7 @@ fn harness_pointer(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
     found.refuse(r, "not a JSON pointer to an option of the harness", Some(hint));
 }
 
-fn executable(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Executable> {
+fn executable(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<Executable> {
     if text.contains('/') || text.is_empty() || text == "~" || text == "." || text == ".." {
         return absolute(text, found, r).map(Executable::Path);
     }
@@ -534,7 +534,7 @@ fn executable(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<E
 }
 
 /// An absolute path; `~/` is the user's home.
-fn absolute(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<PathBuf> {
+fn absolute(text: &str, found: &LayeredValue<'_, '_>, r: &mut Reader<'_>) -> Option<PathBuf> {
     if text.contains('\0') {
         found.refuse(r, "the path holds a NUL", None);
         return None;

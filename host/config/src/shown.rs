@@ -1,5 +1,5 @@
-//! The configuration as others see it: without the values of variables, which are often secret, and without settings of
-//! plugins with names of secrets.
+//! The configuration for display: without the values of variables, which are often secret, and without settings of
+//! plugins whose names are those of secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use super::types::Config;
 use ostler_protocol::Origin;
 use ostler_protocol::{leaves, pointer_names, secret_like};
 
-/// What stands in place of a value that is not shown.
+/// Replacement for a hidden value.
 pub const HIDDEN: &str = "(hidden)";
 
-/// Tables whose members have names of their own, which are the same in the file and on the wire. In `settings`, all that
-/// is below has.
+/// Tables whose members have free names, which are the same in the file and in the API. In `settings`, this also
+/// applies to all nested tables.
 const FREE: &[&str] = &["environment", "providers", "settings", "workspaces"];
 
 /// One value.
@@ -23,17 +23,17 @@ const FREE: &[&str] = &["environment", "providers", "settings", "workspaces"];
 pub struct ShownValue {
     /// JSON pointer into the document: `/scheduler/perProvider`.
     pub pointer: String,
-    /// The key as the file has it: `scheduler.per_provider`.
+    /// The key as in the file: `scheduler.per_provider`.
     pub key: String,
     /// The value: anything but an object with members.
     pub value: Value,
-    /// Where it comes from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
 impl Config {
-    /// Everything in one document, with the keys as they are on the wire. Instead of what may be secret there is
-    /// [`HIDDEN`]: the values of variables, and texts in the settings of plugins under names of secrets.
+    /// The configuration as one document, with the keys of the API. Possible secrets are replaced by [`HIDDEN`]: the
+    /// values of variables, and strings in the settings of plugins whose names are those of secrets.
     #[must_use]
     pub fn shown(&self) -> Map<String, Value> {
         let mut document = document(self);
@@ -41,7 +41,7 @@ impl Config {
         document
     }
 
-    /// The keys, as the file has them, of the values that are not the same in another configuration.
+    /// The keys, as in the file, of the values that differ from another configuration.
     #[must_use]
     pub fn changed_keys(&self, other: &Self) -> Vec<String> {
         let (mine, others) = (document(self), document(other));
@@ -53,7 +53,7 @@ impl Config {
         pointers.into_iter().map(|pointer| file_key(pointer)).collect()
     }
 
-    /// Every value of [`shown`](Self::shown) with its origin, in the order of the sections. What is not there is left out.
+    /// Every value of [`shown`](Self::shown) with its origin, in the order of the sections. Unset values are omitted.
     #[must_use]
     pub fn shown_values(&self) -> Vec<ShownValue> {
         let shown = |(pointer, value): (String, &Value)| ShownValue {
@@ -73,19 +73,19 @@ fn document(config: &Config) -> Map<String, Value> {
     }
 }
 
-/// The values of a document that say something.
+/// The values of a document without null and empty objects.
 fn present(document: &Map<String, Value>) -> impl Iterator<Item = (String, &Value)> {
     leaves(document).into_iter().filter(|(_, value)| !value.is_null() && !value.is_object())
 }
 
-/// What may be secret in a table.
+/// Which values of a table may be secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secrecy {
-    /// Nothing: its keys are ours.
+    /// None: the keys are those of the configuration.
     Open,
-    /// What the name says.
+    /// Values whose names are those of secrets.
     Named,
-    /// Everything.
+    /// All values.
     All,
 }
 
@@ -111,7 +111,7 @@ fn hide_in(value: &mut Value, secret: bool, below: Secrecy) {
     }
 }
 
-/// The key of the file for a pointer into the document on the wire: `scheduler.per_provider` for
+/// The key of the file for a pointer into the document of the API: `scheduler.per_provider` for
 /// `/scheduler/perProvider`.
 #[must_use]
 pub fn file_key(pointer: &str) -> String {
@@ -119,11 +119,11 @@ pub fn file_key(pointer: &str) -> String {
     names.iter().map(|name| written(name)).collect::<Vec<_>>().join(".")
 }
 
-/// The names of the members that lead to a key on the wire: `scheduler`, `perProvider` for `scheduler.per_provider`.
-/// Both spellings are understood. None if it is no key.
+/// The member names of a key in the document of the API: `scheduler`, `perProvider` for `scheduler.per_provider`.
+/// Accepts both spellings. `None` if `key` is not a valid key.
 #[must_use]
 pub fn wire_names(key: &str) -> Option<Vec<String>> {
-    // TOML's own reader knows where names are quoted.
+    // The TOML parser handles quoted names.
     let mut table: toml::Table = toml::from_str(&format!("{key} = 0")).ok()?;
     let mut names = Vec::new();
     loop {
@@ -136,7 +136,7 @@ pub fn wire_names(key: &str) -> Option<Vec<String>> {
     }
 }
 
-/// The names on a way, with those that are ours in another spelling.
+/// Changes the spelling of the names that are keys of the configuration.
 fn respelled(names: impl Iterator<Item = String>, spell: impl Fn(String) -> String) -> Vec<String> {
     let (mut own, mut own_below) = (true, true);
     let step = |name: String| {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_named_as_in_the_file() {
+    fn spells_keys_as_in_the_file() {
         for (pointer, key) in [
             ("/scheduler/perProvider", "scheduler.per_provider"),
             ("/providers/my-codex/environment/MY_Key", "providers.my-codex.environment.MY_Key"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_shown_with_its_origin_but_those_of_variables() {
+    fn shows_values_with_origin_and_hides_variables() {
         let text = "[scheduler]\nper_provider = 3\n[providers.my-codex]\nplugin = \"codex\"\n\
                     environment = { MY_Key = \"hunter2\" }\n\
                     settings = { api_key = \"hunter2\", maxTokens = 5, args = [{ password = \"hunter2\", n = \"x\" }] }\n";
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(of("providers.my-codex.settings.maxTokens").value, 5);
         assert_eq!(of("providers.my-codex.settings.args").value, serde_json::json!([{"password": HIDDEN, "n": "x"}]));
         assert!(!format!("{values:?}").contains("hunter2"));
-        // Each key that the default text sets is found under its own name.
+        // Each key of the default text is found under its own name.
         for line in super::super::DEFAULT_TEXT.lines().filter(|line| !line.starts_with(['#', '['])) {
             if let Some((key, _)) = line.split_once(" = ") {
                 assert!(values.iter().any(|value| value.key.ends_with(&format!(".{key}"))), "{key}");

@@ -1,4 +1,4 @@
-//! The texts that a configuration is made of.
+//! Builds a configuration from the default text, a file, and runtime settings.
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +9,19 @@ use super::types::Config;
 use super::{DEFAULT_TEXT, file, sections};
 use ostler_protocol::Origin;
 
-/// The user's file as it was when it was read; `Default` is no file.
+/// The content of the user's file when it was read. `Default` means no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     path: Option<PathBuf>,
-    /// None where there is no such file.
+    /// `None` if the file does not exist.
     text: Option<String>,
 }
 
 impl Source {
-    /// Reads a file. One that does not exist is none.
+    /// Reads a file. A missing file is not an error.
     ///
     /// # Errors
-    /// If it is there and cannot be read, is too long, or is no UTF-8.
+    /// If the file cannot be read, is too long, is not UTF-8, or is writable for other users.
     pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
         match file::read_if_present(path) {
             Ok(text) => Ok(Self { path: Some(path.to_owned()), text }),
@@ -29,10 +29,10 @@ impl Source {
         }
     }
 
-    /// Reads a file that must be there.
+    /// Reads a file that must exist.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and where there is no such file.
+    /// If the file does not exist, cannot be read, is too long, or is not UTF-8.
     pub fn read_existing(path: &Path) -> Result<Self, ConfigErrors> {
         match file::read(path) {
             Ok(text) => Ok(Self { path: Some(path.to_owned()), text: Some(text) }),
@@ -40,28 +40,27 @@ impl Source {
         }
     }
 
-    /// A text that is no file.
+    /// A text that is not from a file.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
         Self { path: None, text: Some(text.to_owned()) }
     }
 
-    /// Whether it says nothing at all: there is no such file, or there is nothing in it. A file that is being replaced is
-    /// so for a moment.
+    /// Whether the file is missing or empty. A file that is being rewritten is empty for a moment.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.text.as_deref().is_none_or(|text| text.trim().is_empty())
     }
 
-    /// The defaults with the file over them, and over both what was set at run time.
+    /// The configuration: defaults, overridden by the file, overridden by runtime settings.
     ///
     /// # Errors
-    /// Every problem of the file, or, where that has none, of what was set.
+    /// All problems of the file or, if it has none, of the runtime settings.
     pub fn config(&self, set: &Overrides) -> Result<Config, ConfigErrors> {
         let file = self.text.as_deref().map(|text| Layer { origin: Origin::File, text });
         let layers: Vec<Layer<'_>> =
             std::iter::once(Layer { origin: Origin::Default, text: DEFAULT_TEXT }).chain(file).collect();
-        // By itself first: what was set may hide what is wrong in the file.
+        // Check the file alone first, because a runtime setting can hide a problem of the file.
         let alone = sections::read(&layers).map_err(|errors| ConfigErrors::new(self.path.as_deref(), errors))?;
         if set.is_empty() {
             return Ok(alone);
@@ -74,11 +73,11 @@ impl Source {
         sections::read(&[layers.as_slice(), &[set]].concat()).map_err(|errors| ConfigErrors::new(None, errors))
     }
 
-    /// As [`config`](Self::config), but what was set and does not fit, because an earlier version took it for instance,
-    /// is left out. Gives those problems too.
+    /// As [`config`](Self::config), but omits invalid runtime settings, such as those that an earlier version accepted.
+    /// Also returns their problems.
     ///
     /// # Errors
-    /// Every problem of the file.
+    /// All problems of the file.
     pub fn config_with_fitting(&self, set: &Overrides) -> Result<(Config, Vec<ConfigError>), ConfigErrors> {
         let mut left = set.clone();
         let mut dropped = Vec::new();
@@ -100,7 +99,7 @@ impl Source {
             };
             let before = left.rows().len();
             for error in errors.errors() {
-                left = left.without(left.holder(&error.pointer));
+                left = left.without(left.affected_pointer(&error.pointer));
             }
             dropped.extend(errors.errors().iter().cloned());
             if left.rows().len() == before {

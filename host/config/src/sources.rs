@@ -1,14 +1,14 @@
-//! Where each value of a configuration comes from.
+//! The origin of each value of a configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::document::{Layer, Place, Problems};
+use super::document::{Layer, Problems, SourceSpan};
 use super::error::Position;
 use ostler_protocol::Origin;
 
-/// Where the values come from that are not the built-in ones, by JSON pointer into the configuration as it is on the
-/// wire. Two are equal if the same values come from the same places, wherever those stand in the file.
+/// The origins of the values that are not defaults, by JSON pointer into the document of the API. Two are equal if the
+/// same values have the same origins; their positions in the file do not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The user's file.
@@ -19,7 +19,7 @@ pub struct Sources {
 #[derive(Clone, Copy, Debug)]
 struct Source {
     origin: Origin,
-    /// Byte of the text at which the value begins.
+    /// Byte offset of the value in its text.
     offset: usize,
 }
 
@@ -30,29 +30,29 @@ impl PartialEq for Sources {
 }
 
 impl Sources {
-    pub(super) fn new(problems: &Problems<'_>, set: &BTreeMap<String, Place>) -> Self {
+    pub(super) fn new(problems: &Problems<'_>, set: &BTreeMap<String, SourceSpan>) -> Self {
         let file = problems.layers().iter().find(|layer| layer.origin == Origin::File);
-        let source = |place: &Place| Source { origin: problems.origin(place.layer), offset: place.span.start };
-        let set = set.iter().map(|(pointer, place)| (pointer.clone(), source(place)));
+        let source = |span: &SourceSpan| Source { origin: problems.origin(span.layer), offset: span.range.start };
+        let set = set.iter().map(|(pointer, span)| (pointer.clone(), source(span)));
         Self {
             file: file.map(|layer| Arc::from(layer.text)),
             set: set.filter(|(_, source)| source.origin != Origin::Default).collect(),
         }
     }
 
-    /// The origin of a value: its own, or that of the table or list that holds it.
+    /// The origin of a value: its own, or that of the table or list that contains it.
     #[must_use]
     pub fn origin(&self, pointer: &str) -> Origin {
         self.nearest(pointer).map_or(Origin::Default, |source| source.origin)
     }
 
-    /// Every pointer that something other than the default set, with its origin.
+    /// Every pointer whose value is not a default, with its origin.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Origin)> {
         self.set.iter().map(|(pointer, source)| (pointer.as_str(), source.origin))
     }
 
-    /// Where in the file a value stands, or the table or list that holds it, or for a table the first that is in it, with
-    /// the line: see [`line_text`](super::ConfigError::line_text). None where nothing of that comes from the file.
+    /// Position and line of a value in the file, or of the table or list that contains it, or for a table of its first
+    /// value. For the line see [`line_text`](super::ConfigError::line_text). `None` if none of these is in the file.
     #[must_use]
     pub fn position(&self, pointer: &str) -> Option<(Position, String)> {
         let below = format!("{pointer}/");

@@ -23,7 +23,7 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_default_text_sets_every_value() {
+fn default_text_sets_every_value() {
     let config = Config::builtin().unwrap();
     assert_eq!(config.sources().iter().count(), 0);
     let value = serde_json::to_value(&config).unwrap();
@@ -66,7 +66,7 @@ fn the_default_text_sets_every_value() {
 }
 
 #[test]
-fn rejects_variable_patterns_that_are_too_wide_or_no_names() {
+fn rejects_too_wide_and_invalid_variable_patterns() {
     let config = Config::parse("policy.allow_environment = [\"A\", \"B_*\", \"*_C\", \"*9\"]").unwrap();
     assert_eq!(config.policy.allow_environment, ["A", "B_*", "*_C", "*9"]);
     for wrong in ["*", "", "A*B", "*A*", "1A", "A B", "A=B"] {
@@ -77,7 +77,7 @@ fn rejects_variable_patterns_that_are_too_wide_or_no_names() {
 }
 
 #[test]
-fn denied_tool_use_warns_or_ends_the_run_and_nothing_else() {
+fn reported_tools_accepts_only_warn_and_end() {
     for (text, rule) in [("warn", ReportedTools::Warn), ("end", ReportedTools::End)] {
         let config = Config::parse(&format!("policy.reported_tools = {text:?}")).unwrap();
         assert_eq!(config.policy.reported_tools, rule);
@@ -89,15 +89,15 @@ fn denied_tool_use_warns_or_ends_the_run_and_nothing_else() {
     }
 }
 
-/// Every key that the file can hold stands in the default text, set or in a comment: it is the reference.
+/// The default text is the reference: it contains every key, as a value or in a comment.
 #[test]
-fn the_examples_in_the_comments_are_valid() {
+fn examples_in_comments_are_valid() {
     let example = |line: &str| {
         let body = line.strip_prefix("# ")?;
         let is_setting = body.starts_with('[') || body.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         is_setting.then(|| body.to_owned())
     };
-    // Keys in the comments of a section whose other keys are set stand outside of any table here.
+    // Commented keys of a section whose other keys are set are outside of any table here.
     let inside = |line: &str| match line.split_once(" = ") {
         Some(("folder", _)) => Some(format!("plugins.{line}")),
         Some(("exports", _)) => Some(format!("storage.{line}")),
@@ -124,7 +124,7 @@ fn the_examples_in_the_comments_are_valid() {
 }
 
 #[test]
-fn a_file_changes_what_it_names_and_nothing_else() {
+fn file_changes_only_the_keys_it_names() {
     let text = r#"
         log.level = "debug"
         [scheduler]
@@ -173,7 +173,7 @@ fn a_file_changes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn every_problem_is_named_at_once() {
+fn reports_all_problems_at_once() {
     let text = "\
 [scheduler]
 global = 0
@@ -214,7 +214,7 @@ level = \"verbos\"
 }
 
 #[test]
-fn what_is_not_toml_is_shown_with_its_place() {
+fn syntax_errors_have_a_position() {
     let text = "[scheduler]\nglobal = = 2\n\"täg\" = \u{1F600} oops\n";
     let errors = refused(text);
     let first = &errors.errors()[0];
@@ -229,13 +229,13 @@ fn what_is_not_toml_is_shown_with_its_place() {
 }
 
 #[test]
-fn a_key_or_table_twice_is_refused() {
+fn rejects_duplicate_keys_and_tables() {
     assert!(refused("[log]\nkeep_files = 1\nkeep_files = 2\n").to_string().contains("line 3, column 1"));
     assert!(refused("[log]\n[log]\n").to_string().contains("duplicate"));
 }
 
 #[test]
-fn sections_of_the_wrong_kind() {
+fn rejects_sections_of_the_wrong_type() {
     assert_eq!(problems("scheduler = 3"), ["1:13 scheduler: must be a table, not an integer"]);
     assert_eq!(problems("[[scheduler]]"), ["1:1 scheduler: must be a table, not a list"]);
     assert_eq!(problems("[providers]\ncodex = 1"), ["2:9 providers.codex: must be a table, not an integer"]);
@@ -244,7 +244,7 @@ fn sections_of_the_wrong_kind() {
 }
 
 #[test]
-fn providers_are_checked() {
+fn rejects_invalid_providers() {
     let text = "\
 [providers.Codex_Work]
 executable = \"bin/codex\"
@@ -280,7 +280,7 @@ concurrency = 0
 }
 
 #[test]
-fn redaction_rules_are_checked() {
+fn rejects_invalid_redaction_rules() {
     let text = r#"
 [[redaction.rules]]
 id = "one"
@@ -320,7 +320,7 @@ pattern = '.*'
 }
 
 #[test]
-fn pointers_that_may_stay_unenforced() {
+fn checks_pointers_of_allow_unenforced() {
     let config = Config::parse("policy.allow_unenforced = [\"/harness/permissions\", \"/harness/limits/maxTurns\"]");
     let policy = config.unwrap().policy;
     for allowed in ["/harness/permissions", "/harness/permissions/networkAccess", "/harness/limits/maxTurns"] {
@@ -336,7 +336,7 @@ fn pointers_that_may_stay_unenforced() {
 }
 
 #[test]
-fn hosts_that_runs_may_reach() {
+fn checks_allowed_hosts() {
     let text = "sandbox.allow_hosts = [\"a.example.com\", \"*.corp:8443\", \"localhost:80\"]\n\
                 [providers.codex]\nallow_hosts = [\"10.0.0.7:80\"]";
     let config = Config::parse(text).unwrap();
@@ -352,7 +352,7 @@ fn hosts_that_runs_may_reach() {
 }
 
 #[test]
-fn too_many_problems_are_counted() {
+fn counts_problems_above_the_limit() {
     let text: String = (0..200).map(|n| format!("key{n} = 1\n")).collect();
     let errors = refused(&text);
     assert_eq!(errors.errors().len(), 51);
@@ -360,7 +360,7 @@ fn too_many_problems_are_counted() {
 }
 
 #[test]
-fn an_error_shows_no_control_characters_and_no_endless_line() {
+fn error_line_is_cut_and_has_no_control_characters() {
     let text = format!("a\t= \"{}", "x".repeat(10_000));
     let errors = refused(&text);
     assert!(errors.errors().iter().all(|error| error.line_text.len() <= 160));
@@ -368,7 +368,7 @@ fn an_error_shows_no_control_characters_and_no_endless_line() {
 }
 
 #[test]
-fn files_are_read_within_bounds() {
+fn rejects_unreadable_and_too_large_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     let error = |path: &Path| Config::load(Some(path)).expect_err("it cannot be read").to_string();
@@ -406,14 +406,14 @@ fn files_are_read_within_bounds() {
 }
 
 #[test]
-fn deep_nesting_is_refused() {
+fn rejects_deep_nesting() {
     let text = format!("providers.a.settings.x = {}1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(refused(&text).errors()[0].message.starts_with("not valid TOML"));
     let text = format!("providers.a.settings.x{} = 1", ".y".repeat(100_000));
     assert!(refused(&text).errors()[0].message.starts_with("not valid TOML"));
 }
 
-/// The default text with a few places changed.
+/// The default text with a few random changes.
 fn mutated() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\"".to_owned()),
@@ -430,7 +430,7 @@ fn mutated() -> impl Strategy<Value = String> {
         "[ -~]{0,8}",
     ];
     prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, piece), 1..6).prop_map(|changes| {
-        // Without the comment marks at the start of half of the lines, the examples take part too.
+        // Half of the texts have no comment marks, so that the examples are included.
         let mut text = DEFAULT_TEXT.replace("\n# ", "\n");
         for (at, remove, piece) in changes {
             let start = text.floor_char_boundary(at.index(text.len() + 1));
@@ -441,7 +441,7 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
-/// Whatever the text: no panic, and an error has a place in it that exists.
+/// Reads an arbitrary text. It must not panic, and errors must have existing positions.
 fn read_any(text: &str) {
     if let Err(errors) = Config::parse(text) {
         assert!(!errors.errors().is_empty());
@@ -468,7 +468,7 @@ proptest! {
     }
 
     #[test]
-    fn one_wrong_number_is_one_error_at_its_place(value in any::<i64>()) {
+    fn invalid_number_is_one_error_at_its_position(value in any::<i64>()) {
         let text = format!("\n[scheduler]\n  capacity = {value}\n");
         match Config::parse(&text) {
             Ok(config) => prop_assert_eq!(i64::try_from(config.scheduler.capacity).unwrap(), value),

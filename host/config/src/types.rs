@@ -1,4 +1,4 @@
-//! The sections and their values. The names of the fields are the keys of the file; on the wire they are camelCase.
+//! The sections and their values. The names of the fields are the keys of the file; in the API they are camelCase.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::sources::Sources;
 use ostler_protocol::{SandboxBackend, SandboxMode, lies_in};
 
-/// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
+/// The complete, validated configuration. `Default` is empty; the defaults come from [`Config::builtin`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
@@ -41,19 +41,19 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// `[log]`
     pub log: LogConfig,
-    /// Where the values come from that are not the built-in ones.
+    /// Origins of the values that are not defaults.
     #[serde(skip)]
     pub(super) sources: Sources,
 }
 
 impl Config {
-    /// Where the values come from that are not the built-in ones.
+    /// Origins of the values that are not defaults.
     #[must_use]
     pub const fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// How many runs of a provider instance may run at a time.
+    /// Maximum number of concurrent runs of a provider instance.
     #[must_use]
     pub fn concurrency(&self, provider: &str) -> usize {
         self.providers.get(provider).and_then(|found| found.concurrency).unwrap_or(self.scheduler.per_provider)
@@ -64,7 +64,7 @@ impl Config {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostConfig {
-    /// A host that was started in the background ends after so long without anything to do.
+    /// Idle time after which a background host ends, in seconds.
     pub idle_seconds: u64,
 }
 
@@ -80,13 +80,13 @@ impl HostConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpConfig {
-    /// Where it listens; nowhere without it.
+    /// Address to listen on; `None` disables TCP.
     pub listen: Option<SocketAddr>,
-    /// Whether an address that other machines reach is taken.
+    /// Whether `listen` may be an address that other machines can reach.
     pub allow_remote: bool,
-    /// Names in the `Host` header besides those of the address itself.
+    /// Accepted `Host` headers in addition to the address itself.
     pub allowed_hosts: Vec<String>,
-    /// Origins of pages whose scripts may call.
+    /// Origins of web pages that may call the API.
     pub allowed_origins: Vec<String>,
 }
 
@@ -94,15 +94,15 @@ pub struct HttpConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchedulerConfig {
-    /// Runs at a time, in all.
+    /// Maximum number of concurrent runs.
     pub global: usize,
-    /// Runs at a time for each provider instance that does not say otherwise; see [`Config::concurrency`].
+    /// Default maximum of concurrent runs per provider instance; see [`Config::concurrency`].
     pub per_provider: usize,
-    /// Runs that may wait, scheduled ones included.
+    /// Maximum number of waiting runs, including scheduled ones.
     pub capacity: usize,
-    /// Waiting this many seconds raises the priority by 1.
+    /// Waiting time that raises a run's effective priority by one, in seconds.
     pub aging_seconds: u64,
-    /// Whether a run whose host died under it is queued again if it has retries left.
+    /// Whether a run that was interrupted by the death of its host is queued again, if it has retries left.
     pub requeue_interrupted: bool,
 }
 
@@ -118,19 +118,19 @@ impl SchedulerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerConfig {
-    /// Time limit of runs that name none.
+    /// Default time limit of runs, in seconds.
     pub timeout_seconds: u64,
-    /// From the first signal of a stop to the kill, in all.
+    /// Time from the first signal to SIGKILL when a run is stopped, in seconds.
     pub grace_seconds: u64,
-    /// How long output is read on after the child's exit while a descendant holds it open.
+    /// Time to read output after the child's exit while a descendant keeps it open, in milliseconds.
     pub exit_grace_ms: u64,
-    /// How long a CLI may go on after its work is done before it is ended.
+    /// Time that a CLI may continue after its work is done before it is stopped, in seconds.
     pub linger_seconds: u64,
-    /// The same where it still waits for work in the background.
+    /// The same while the CLI waits for background work, in seconds.
     pub background_seconds: u64,
-    /// Longest line that is stored and shown, in bytes.
+    /// Maximum length of a line that is stored and shown, in bytes.
     pub max_line_bytes: usize,
-    /// Longest line that a plugin's transcript gets, in MiB.
+    /// Maximum length of a line that is passed to a plugin's transcript, in MiB.
     pub max_transcript_line_mib: usize,
     /// Names of the variables that every child inherits; a trailing `*` is allowed.
     pub inherit_environment: Vec<String>,
@@ -138,17 +138,17 @@ pub struct RunnerConfig {
     pub limits: ResourceLimits,
 }
 
-/// Resource limits of each process of a run; 0 means no limit of its own.
+/// Resource limits of each process of a run; 0 sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceLimits {
-    /// Processes and threads.
+    /// Maximum number of processes and threads.
     pub processes: u64,
-    /// Address space, in MiB.
+    /// Maximum address space, in MiB.
     pub memory_mib: u64,
-    /// Open files.
+    /// Maximum number of open files.
     pub open_files: u64,
-    /// The largest file, in MiB.
+    /// Maximum size of a file, in MiB.
     pub file_size_mib: u64,
 }
 
@@ -188,11 +188,11 @@ impl RunnerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageConfig {
-    /// Whether protocol lines are stored besides what the plugin made of them.
+    /// Whether the lines of the CLI's protocol are stored in addition to the events that the plugin extracts.
     pub raw: bool,
-    /// Output that one run may store, in MiB.
+    /// Maximum stored output of a run, in MiB.
     pub max_stored_mib: u64,
-    /// Absolute path of the folder of exports; none is `exports` in the data folder.
+    /// Absolute path of the folder of exports; the default is `exports` in the data folder.
     pub exports: Option<PathBuf>,
 }
 
@@ -204,27 +204,27 @@ impl StorageConfig {
     }
 }
 
-/// How long and how much is kept of ended runs, where the user's own policies do not say otherwise.
+/// Retention limits of finished runs. Limits that were set at run time override them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionConfig {
-    /// Days after a run's end; 0 is for ever.
+    /// Days to keep a run after its end; 0 means forever.
     pub days: u32,
-    /// Megabytes (10^6 bytes) of all runs together; 0 is without limit.
+    /// Megabytes (10^6 bytes) to keep of all runs together; 0 means no limit.
     pub megabytes: u64,
-    /// Limits of their own for the runs of provider instances.
+    /// Limits for the runs of provider instances.
     pub providers: BTreeMap<String, RetentionLimits>,
-    /// Limits of their own for the runs in folders (absolute paths) and below.
+    /// Limits for the runs in and below folders (absolute paths).
     pub workspaces: BTreeMap<PathBuf, RetentionLimits>,
 }
 
-/// Limits of one scope. What it does not say is as in the wider scope.
+/// Limits of one scope. An unset limit is that of the wider scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionLimits {
-    /// Days after a run's end; 0 is for ever.
+    /// Days to keep a run after its end; 0 means forever.
     pub days: Option<u32>,
-    /// Megabytes (10^6 bytes) of the scope's runs together; 0 is without limit.
+    /// Megabytes (10^6 bytes) to keep of the scope's runs together; 0 means no limit.
     pub megabytes: Option<u64>,
 }
 
@@ -232,29 +232,29 @@ pub struct RetentionLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyConfig {
-    /// Whether flags that a provider plugin calls advanced may be set.
+    /// Whether runs may set flags that a provider plugin declares as advanced.
     pub allow_advanced: bool,
     /// JSON pointers into the start payload; see [`PolicyConfig::allows_unenforced`].
     pub allow_unenforced: Vec<String>,
-    /// Variables that a run may set for its child; `*` may stand at the beginning or at the end. Only a whole name allows
-    /// a variable that loads code, chooses a configuration or moves requests.
+    /// Variables that a run may set for its child; `*` is allowed at the start or the end. A variable that loads code,
+    /// selects a configuration or redirects requests is allowed only by its complete name.
     pub allow_environment: Vec<String>,
-    /// Whether a run may bring MCP servers that are commands.
+    /// Whether a run may define MCP servers that are commands.
     pub mcp_commands: CommandRule,
-    /// Whether a run may bring a prelude for its shells.
+    /// Whether a run may define a prelude for its shells.
     pub shell_preludes: CommandRule,
-    /// What follows where a policy denies a tool use that a CLI has reported.
+    /// The reaction to a reported tool use that a policy denies.
     pub reported_tools: ReportedTools,
 }
 
-/// What follows where a policy denies a tool use that a CLI reports without asking. The use is not prevented.
+/// The reaction to a denied tool use that a CLI reports without asking. The tool use itself is not prevented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportedTools {
-    /// The run warns and goes on.
+    /// The run gets a warning and continues.
     #[default]
     Warn,
-    /// The run is ended and fails.
+    /// The run is stopped and fails.
     End,
 }
 
@@ -272,16 +272,16 @@ impl ReportedTools {
     }
 }
 
-/// Whether a run may bring commands of its own, which run beside the CLI's own sandbox.
+/// Whether a run may define commands, which run outside of the CLI's own sandbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommandRule {
-    /// Where the host contains the run, and where the run may write.
+    /// Only if the host sandboxes the run, or the run's mode is not read-only.
     #[default]
     Sandboxed,
     /// In every run.
     Always,
-    /// In none.
+    /// In no run.
     Never,
 }
 
@@ -301,31 +301,31 @@ impl CommandRule {
 }
 
 impl PolicyConfig {
-    /// Whether a run may ask for the restriction at `pointer` although nothing can enforce it: the pointer, or one
-    /// above it, stands in the list.
+    /// Whether a run may request the restriction at `pointer` although it cannot be enforced: whether the list contains
+    /// the pointer or a parent of it.
     #[must_use]
     pub fn allows_unenforced(&self, pointer: &str) -> bool {
         self.allow_unenforced.iter().any(|allowed| lies_in(pointer, allowed))
     }
 }
 
-/// What bounds runs.
+/// Containment of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxConfig {
-    /// The mode of runs that do not say one.
+    /// Default mode of runs.
     pub mode: SandboxMode,
-    /// Whether a run is refused where this machine cannot hold its mode, also where that is only the default.
+    /// Whether a run is rejected if this machine cannot enforce its mode, even if the mode is only the default.
     pub require: bool,
-    /// Back ends that may be used, the best first.
+    /// Allowed back ends, in order of preference.
     pub backends: Vec<SandboxBackend>,
-    /// Paths that look empty to runs, unless they have full access: `~/x`, `$NAME/x`, or absolute.
+    /// Paths that are empty for runs without full access: `~/x`, `$NAME/x`, or absolute.
     pub hide: Vec<String>,
-    /// Paths below a work folder that are read-only in it. One that ends with `/` is a folder.
+    /// Paths below a work folder that are read-only. A path that ends with `/` is a folder.
     pub protect: Vec<String>,
-    /// Paths that stay readable although something hides them.
+    /// Paths that stay readable although `hide` contains them or a parent.
     pub read: Vec<String>,
-    /// Paths outside of the work folder that runs may change.
+    /// Paths outside of the work folder that are writable for runs.
     pub write: Vec<String>,
     /// Whether runs reach the user's ssh-agent.
     pub ssh_agent: bool,
@@ -338,7 +338,7 @@ pub struct SandboxConfig {
 }
 
 impl Default for SandboxConfig {
-    /// Full access and no back end: what the built-in file says is put over it.
+    /// Full access and no back end. The built-in text overrides both.
     fn default() -> Self {
         Self {
             mode: SandboxMode::FullAccess,
@@ -360,9 +360,9 @@ impl Default for SandboxConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedactionConfig {
-    /// Rules besides those of the redactor plugins. Their patterns compile.
+    /// Rules in addition to those of the redactor plugins. Their patterns are valid.
     pub rules: Vec<RedactionRule>,
-    /// Exceptions. Their patterns compile.
+    /// Exceptions. Their patterns are valid.
     pub allow: Vec<RedactionAllow>,
 }
 
@@ -370,23 +370,23 @@ pub struct RedactionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedactionRule {
-    /// Kebab name that stands in the placeholder; unique in the file.
+    /// Kebab-case name in the placeholder; unique in the file.
     pub id: String,
-    /// One line for listings; empty where none was given.
+    /// One line for listings; may be empty.
     pub description: String,
     /// Regular expression.
     pub pattern: String,
-    /// Capture groups that hold the secret; empty is the whole match. Each exists in the pattern.
+    /// Capture groups with the secret; empty means the whole match. Each exists in the pattern.
     pub secret_groups: Vec<u32>,
-    /// Literals of which one is inside every match.
+    /// Literals; every match contains at least one of them.
     pub keywords: Vec<String>,
     /// Whether the match must not continue a word.
     pub whole_word: bool,
-    /// Least Shannon entropy of the secret, in bits per character.
+    /// Minimum Shannon entropy of the secret, in bits per character.
     pub min_entropy: Option<f32>,
-    /// Longest match in bytes.
+    /// Maximum length of a match, in bytes.
     pub max_length: u32,
-    /// Whether decoded text is searched too.
+    /// Whether decoded text is searched, too.
     pub decoded: bool,
 }
 
@@ -394,15 +394,15 @@ pub struct RedactionRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedactionAllow {
-    /// Rules that it belongs to; empty means all of them.
+    /// Rules to which it applies; empty means all rules.
     pub rules: Vec<String>,
-    /// What the pattern is held against.
+    /// The text that the pattern is matched against.
     pub target: AllowTarget,
     /// Regular expression.
     pub pattern: String,
 }
 
-/// What an exception's pattern is held against.
+/// The text that the pattern of an exception is matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AllowTarget {
@@ -414,17 +414,17 @@ pub enum AllowTarget {
     Line,
 }
 
-/// The plugins and their bounds.
+/// The plugins and their limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginsConfig {
-    /// Absolute path of the operator's plugin folder; none is the one in [`super::Paths`].
+    /// Absolute path of the operator's plugin folder; the default is the one in [`super::Paths`].
     pub folder: Option<PathBuf>,
-    /// Memory of one instance, in MiB.
+    /// Maximum memory of one instance, in MiB.
     pub memory_mib: usize,
-    /// Longest time for one call, in milliseconds.
+    /// Time limit of one call, in milliseconds.
     pub call_timeout_ms: u64,
-    /// Largest component that is loaded, in MiB.
+    /// Maximum size of a component, in MiB.
     pub max_component_mib: usize,
     /// Redactor plugins by name.
     pub redactor: BTreeMap<String, PluginConfig>,
@@ -432,7 +432,7 @@ pub struct PluginsConfig {
     pub policy: BTreeMap<String, PluginConfig>,
     /// Which files of provider plugins may run something.
     pub trust: PluginTrust,
-    /// Provider plugins by name; their settings stand with the providers that they make.
+    /// Provider plugins by name. Their settings are in `providers`.
     pub provider: BTreeMap<String, PluginPin>,
 }
 
@@ -462,7 +462,7 @@ impl PluginsConfig {
 pub struct PluginConfig {
     /// What `configure` gets, checked by the host against the plugin's own schema.
     pub settings: Map<String, Value>,
-    /// Whether a file of this name may take the place of the bundled policy.
+    /// Whether a file with this name may replace the bundled policy.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
     /// The only component of this name that is loaded, by its SHA-256 in lower-case hex.
@@ -483,10 +483,10 @@ pub struct PluginPin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginTrust {
-    /// Those whose digest somebody has approved.
+    /// Those whose digest was approved.
     #[default]
     Approved,
-    /// All of the plugin folder: for work on plugins.
+    /// All files of the plugin folder: for plugin development.
     Folder,
 }
 
@@ -498,14 +498,14 @@ pub struct ProviderConfig {
     pub plugin: String,
     /// The program to use instead of the one that the plugin looks for.
     pub executable: Option<Executable>,
-    /// Variables that its children get, besides those they inherit. Values may be secret.
+    /// Variables for its children in addition to inherited ones. Values may be secret.
     pub environment: BTreeMap<String, String>,
     /// What `configure` gets, checked by the host against the plugin's own schema.
     pub settings: Map<String, Value>,
     /// Hosts that its runs may reach, each a valid [`HostRule`](ostler_protocol::HostRule).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_hosts: Vec<String>,
-    /// Runs at a time; none is the `per_provider` of the scheduler.
+    /// Maximum number of concurrent runs; the default is `per_provider` of the scheduler.
     pub concurrency: Option<usize>,
 }
 
@@ -519,7 +519,7 @@ pub enum Executable {
     Name(String),
 }
 
-/// Where provider tokens lie.
+/// Storage of provider tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokensConfig {
@@ -531,14 +531,14 @@ pub struct TokensConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenStoreChoice {
-    /// The Secret Service where there is one, else the kernel's keyring.
+    /// The Secret Service if there is one, else the kernel's keyring.
     #[default]
     Auto,
     /// The desktop's Secret Service.
     SecretService,
     /// The kernel's keyring.
     Keyutils,
-    /// A file in the data folder, readable for its owner alone.
+    /// A file in the data folder that only its owner can read.
     File,
 }
 
@@ -562,9 +562,9 @@ impl TokenStoreChoice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogConfig {
-    /// The least severe messages that are written.
+    /// Least severe level that is written.
     pub level: LogLevel,
-    /// Daily files that are kept.
+    /// Number of log files to keep.
     pub keep_files: usize,
 }
 
@@ -574,7 +574,7 @@ pub struct LogConfig {
 pub enum LogLevel {
     /// Something failed.
     Error,
-    /// Something is not as it should be.
+    /// Something is wrong but the host continues.
     Warn,
     /// What the host does.
     #[default]

@@ -1,4 +1,4 @@
-//! Who may call: classes of clients, access tokens, and who did something.
+//! Access classes of clients, access tokens, and actors of the audit trail.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl AccessClass {
         }
     }
 
-    /// The class of that name.
+    /// The class with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.name() == name)
@@ -46,10 +46,10 @@ impl fmt::Display for AccessClass {
     }
 }
 
-/// Who did something, as the audit trail records it.
+/// The originator of an action, as recorded in the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// The host by itself: a schedule, a changed file, a signal.
+    /// The host itself: a schedule, a changed file, a signal.
     Host,
     /// A process on the unix socket.
     Unix {
@@ -58,9 +58,9 @@ pub enum Actor {
         /// Its user.
         uid: u32,
     },
-    /// The holder of an access token, over TCP.
+    /// A client with this access token, over TCP.
     Token(String),
-    /// Somebody over TCP whose token is missing or wrong.
+    /// A client over TCP whose token is missing or wrong, or an unidentified process on the unix socket.
     Unknown,
 }
 
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_may_do_what_those_before_it_may() {
+    fn each_class_includes_the_previous_ones() {
         assert!(AccessClass::Read < AccessClass::Run && AccessClass::Run < AccessClass::Operate);
         for class in AccessClass::ALL {
             assert_eq!(AccessClass::from_name(class.name()), Some(class));

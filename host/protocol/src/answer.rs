@@ -1,4 +1,4 @@
-//! The answer of a run that its record does not hold as it is: where it stands, and how it is read from there.
+//! Location of an answer that the record of its run does not contain completely, and how to read it from the events.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Event, EventType, Output, Semantic};
 
-/// Most bytes of an answer that a record and the last event of a run hold.
+/// Maximum size of the answer in the record and in the terminal event of a run, in bytes.
 pub const MAX_FINAL_TEXT: usize = 1 << 20;
 
 /// The location of an answer that `finalText` does not contain exactly: because it is the child's standard output, byte
@@ -41,15 +41,16 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl AnswerPlace {
-    /// Whether the answer is longer than this beginning of it, or may be.
+    /// Whether the answer is longer than `final_text`, its first part, or may be.
     #[must_use]
     pub const fn exceeds(&self, final_text: &str) -> bool {
-        let held = final_text.len();
-        // Where bytes are no UTF-8, the text is longer than they are; what is full ends less than a character before that.
-        self.bytes + self.lost_bytes > held as u64 || held + 4 > MAX_FINAL_TEXT
+        let shown = final_text.len();
+        // U+FFFD can be longer than the invalid bytes it replaces. A text that was cut ends less than a character
+        // before the limit.
+        self.bytes + self.lost_bytes > shown as u64 || shown + 4 > MAX_FINAL_TEXT
     }
 
-    /// The piece that an event of the run holds; `None` for every other event.
+    /// The piece of the answer in an event of the run. `None` for other events.
     #[must_use]
     pub fn piece<'a>(&self, event: &'a Event) -> Option<Cow<'a, [u8]>> {
         if !(self.from_cursor..=self.to_cursor).contains(&event.cursor) {
@@ -70,7 +71,7 @@ impl AnswerPlace {
     }
 }
 
-/// The bytes of a `run.chunk.stdout`, as the child wrote them but for its secrets.
+/// The bytes of a `run.chunk.stdout`, as the child wrote them, but redacted.
 #[must_use]
 pub fn chunk_bytes(payload: &Value) -> Cow<'_, [u8]> {
     let member = |name: &str| payload.get(name).and_then(Value::as_str);
@@ -80,7 +81,7 @@ pub fn chunk_bytes(payload: &Value) -> Cow<'_, [u8]> {
     }
 }
 
-/// Bytes as the members `text` and `base64` of a chunk: the second only where they are no UTF-8.
+/// Bytes as the members `text` and `base64` of a chunk. The latter is present only if the bytes are not UTF-8.
 #[must_use]
 pub fn chunk_members(bytes: Cow<'_, [u8]>) -> (String, Option<String>) {
     match String::from_utf8(bytes.into_owned()) {
@@ -101,17 +102,17 @@ mod tests {
 
     use super::*;
 
-    fn place(output: Output, message: Option<&str>) -> AnswerPlace {
+    fn location(output: Output, message: Option<&str>) -> AnswerPlace {
         let message = message.map(str::to_owned);
         AnswerPlace { output, bytes: 0, from_cursor: 2, to_cursor: 8, message, lost_bytes: 0 }
     }
 
-    fn read(place: &AnswerPlace, events: &[Event]) -> Vec<u8> {
-        events.iter().filter_map(|event| place.piece(event)).flat_map(Cow::into_owned).collect()
+    fn read(location: &AnswerPlace, events: &[Event]) -> Vec<u8> {
+        events.iter().filter_map(|event| location.piece(event)).flat_map(Cow::into_owned).collect()
     }
 
     #[test]
-    fn only_the_pieces_of_the_answer_are_read() {
+    fn reads_only_the_pieces_of_the_answer() {
         let delta = |message: &str, text: &str| json!({"kind": "text_delta", "message": message, "text": text});
         let events = [
             Event::sample(1, EventType::ChunkStdout, json!({"text": "an attempt before"})),
@@ -124,14 +125,14 @@ mod tests {
             Event::sample(8, EventType::ChunkStdout, json!({"text": "\u{fffd}b", "base64": "/2I="})),
             Event::sample(9, EventType::ChunkStdout, json!({"text": "later"})),
         ];
-        assert_eq!(read(&place(Output::Text, None), &events), b"a\r\n\xffb");
-        assert_eq!(read(&place(Output::Lines, Some("m")), &events), b"one two");
-        assert_eq!(read(&place(Output::Lines, None), &events), b"whole");
+        assert_eq!(read(&location(Output::Text, None), &events), b"a\r\n\xffb");
+        assert_eq!(read(&location(Output::Lines, Some("m")), &events), b"one two");
+        assert_eq!(read(&location(Output::Lines, None), &events), b"whole");
     }
 
     #[test]
-    fn an_answer_exceeds_its_beginning_if_that_is_full() {
-        let of = |bytes, lost_bytes| AnswerPlace { bytes, lost_bytes, ..place(Output::Text, None) };
+    fn answer_exceeds_a_full_final_text() {
+        let of = |bytes, lost_bytes| AnswerPlace { bytes, lost_bytes, ..location(Output::Text, None) };
         assert!(!of(5, 0).exceeds("whole"));
         assert!(!of(1, 0).exceeds("\u{fffd}"));
         assert!(of(6, 0).exceeds("begin"));
@@ -141,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_come_back_from_a_chunk(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn chunk_round_trips_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let (text, base64) = chunk_members(Cow::Borrowed(&bytes));
             prop_assert_eq!(base64.is_none(), std::str::from_utf8(&bytes).is_ok());
             let payload = json!({"text": text, "base64": base64});

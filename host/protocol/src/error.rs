@@ -143,7 +143,7 @@ impl ApiError {
         }
     }
 
-    /// Everything that is wrong with a document, as one error.
+    /// All problems of a document as one error.
     #[must_use]
     pub fn invalid(problems: Vec<Problem>) -> Self {
         let message = match problems.as_slice() {
@@ -158,7 +158,7 @@ impl ApiError {
         Self { pointer, problems, ..Self::new(ErrorKind::InvalidParams, message) }
     }
 
-    /// A defect in the host, or something that should not be able to happen.
+    /// An internal error: a defect in the host.
     #[must_use]
     pub fn internal(message: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Internal, message.to_string())
@@ -170,21 +170,21 @@ impl ApiError {
         Self::new(ErrorKind::NotFound, format!("there is no {what} {id}"))
     }
 
-    /// The same, with what the user can do about it.
+    /// Sets the hint: what the user can do about the error.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same, blaming one field.
+    /// Sets the field that caused the error.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = Some(pointer.into());
         self
     }
 
-    /// The same, with whether a later call may succeed.
+    /// Sets whether the same call may succeed later.
     #[must_use]
     pub const fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;

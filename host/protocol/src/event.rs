@@ -1,4 +1,4 @@
-//! The events of the contract: their names, their payloads and their envelope.
+//! The events of the API: names, payloads and envelope.
 
 use std::path::PathBuf;
 
@@ -103,7 +103,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that no run has stored, for tests.
+    /// An event without a run, for tests.
     #[must_use]
     pub fn sample(cursor: u64, kind: EventType, payload: Value) -> Self {
         let event_id = EventId::generate();
@@ -112,7 +112,7 @@ impl Event {
     }
 }
 
-/// An event that is not stored yet: storage gives it its cursor and its number.
+/// An event that is not stored yet. Storage assigns its cursor and number.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// The run that it belongs to.
@@ -147,7 +147,7 @@ macro_rules! payloads {
         }
 
         impl EventType {
-            /// The events that the host tells, each with the schema of its payload, in the order of their definition.
+            /// All events with the schemas of their payloads, in the order of their definition.
             pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(Self, Schema)> {
                 vec![$((Self::$variant, generator.subschema_for::<$payload>()),)+]
             }

@@ -1,4 +1,4 @@
-//! Identifiers. Each is a UUID of version 7, so that ids sort by the time they were made.
+//! Identifiers: UUIDs of version 7, which sort by creation time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ macro_rules! ids {
         pub struct $name(#[schemars(with = "String")] Uuid);
 
         impl $name {
-            /// A new id, later than every id made before on this machine.
+            /// A new id. It sorts after all ids that were created before on this machine.
             #[must_use]
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())

@@ -1,7 +1,22 @@
-//! The data that crosses the API: what a client sends, what it gets back, and what is stored in between.
+//! The data of the API: requests, responses, and the records and events that the host stores.
 //!
-//! One definition makes the wire format (serde), the schema that input is checked against and the API document
-//! (schemars). Nothing here does I/O, and every other module may use it.
+//! **One definition.** Each type defines its wire format (serde), and the JSON Schema (schemars) that validates input
+//! and describes the type in the OpenRPC document and in `docs/api.md`. So the doc comments of these types are
+//! documentation for users of the API.
+//!
+//! **Contents.** [`StartPayload`] is the request for a run; [`merge()`] combines it with a profile and with overrides.
+//! [`methods`] has the parameters and results of every method, and descriptors that say which calls may be repeated.
+//! [`Event`] is the envelope of an event and [`Payload`] its typed payload. [`semantic`] is the meaning of a CLI's
+//! output, the same for every CLI. The other modules define runs, jobs, conversations, grants, retention and audit
+//! records, and [`ApiError`] with its kinds.
+//!
+//! **Compatibility.** Names that later versions may extend are read as `Other` instead of failing, as for
+//! [`WarningCode`] and [`ProgressStage`]. JSON fields are in camelCase. In requests, a missing member and null mean the
+//! same, except in patches.
+//!
+//! **Rules.** The crate also has the rules that host and clients must share: JSON pointers, host patterns, patterns for
+//! names of variables and of secrets, and suggestions for misspelled names. It does no I/O and depends on no other
+//! crate of the workspace.
 
 mod access;
 mod answer;

@@ -1,23 +1,22 @@
-//! One document over another.
+//! Merges one JSON document into another.
 
 use serde_json::{Map, Value};
 
-/// What a null says in the document that goes over another.
+/// What null means in the document that is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nulls {
-    /// Nothing, as if the member were missing: what is below shows through.
+    /// Nothing, as if the member were missing: the base keeps its value.
     Missing,
-    /// The member is taken away.
+    /// Removes the member.
     Clear,
 }
 
-/// A member that is one value, whatever it looks like: a JSON Schema made of two schemas is neither of them, and null is
-/// a value in it.
+/// A member that is replaced as a whole: two merged JSON Schemas would be neither of them, and null is a value in a
+/// schema.
 const WHOLE: &str = "schema";
 
-/// Merges a part of a start payload on to another: objects member by member at every depth, while lists, JSON Schemas
-/// and everything else take the place of what was there. No null comes into the result but those of a schema, and those
-/// that were there.
+/// Merges a partial start payload into another: objects member by member at every depth. Lists, JSON Schemas and other
+/// values replace those of the base. Adds no null to the result, except inside a schema.
 pub fn merge(base: &mut Value, over: Value, nulls: Nulls) {
     put(base, over, nulls, Some(WHOLE));
 }
@@ -48,8 +47,8 @@ fn put(base: &mut Value, over: Value, nulls: Nulls, whole: Option<&str>) {
     }
 }
 
-/// Takes away members that are null: they count as missing. A JSON Schema inside the document is left alone, because
-/// there null is a value.
+/// Removes members that are null, which count as missing. A JSON Schema inside the document is not changed, because
+/// null is a value there.
 pub fn strip_nulls(document: &mut Value) {
     match document {
         Value::Object(members) => {
@@ -73,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn merging_goes_member_by_member() {
+    fn merges_objects_member_by_member() {
         let mut base = json!({"a": {"b": 1, "c": 2}, "d": [1, 2], "f": 1});
         merge(
             &mut base,
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_one_value() {
+    fn replaces_schemas_as_a_whole() {
         let at = |schema: Value| json!({"harness": {"structuredOutput": {"schema": schema, "strict": true}}});
         let mut base = at(json!({"properties": {"a": {}}, "required": ["a"]}));
         let other = json!({"properties": {"b": {"default": null}}});
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_does_what_the_standard_says() {
+    fn merge_patch_follows_rfc_7396() {
         // The examples of RFC 7396, appendix A, whose target is an object.
         for (target, patch, result) in [
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
@@ -115,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Objects with few names, so that two of them meet often.
+    /// Objects with few names, so that two of them often have the same members.
     fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             2 => Just(Value::Null),
@@ -129,7 +128,7 @@ mod tests {
         prop::collection::btree_map("[a-c]|schema", member, 0..4).prop_map(|members| members.into_iter().collect())
     }
 
-    /// What a reader of the merged payload must find at each of its members, worked out for one member at a time.
+    /// The expected value of one member of the merged payload.
     fn expected(base: Option<&Value>, over: Option<&Value>, nulls: Nulls, whole: bool) -> Option<Value> {
         match (base, over) {
             (base, None) => base.cloned(),
@@ -151,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_member_is_what_the_definition_says(base in document(), over in document()) {
+        fn every_member_matches_the_definition(base in document(), over in document()) {
             for nulls in [Nulls::Missing, Nulls::Clear] {
                 let mut merged = base.clone();
                 merge(&mut merged, over.clone(), nulls);
@@ -160,7 +159,7 @@ mod tests {
         }
 
         #[test]
-        fn a_second_time_changes_nothing(base in document(), over in document()) {
+        fn merging_twice_changes_nothing(base in document(), over in document()) {
             for nulls in [Nulls::Missing, Nulls::Clear] {
                 let mut once = base.clone();
                 merge(&mut once, over.clone(), nulls);
@@ -171,7 +170,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_over_it_leaves_it_alone_and_nothing_below_it_shows_it(document in document()) {
+        fn merging_with_an_empty_document_keeps_the_other(document in document()) {
             let mut merged = document.clone();
             merge(&mut merged, json!({}), Nulls::Clear);
             prop_assert_eq!(&merged, &document);

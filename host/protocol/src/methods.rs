@@ -1,4 +1,4 @@
-//! Parameters and results of the methods, where they are not data of the model itself.
+//! Parameters and results of the methods, except those that are records of their own.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ pub const LINES_PROTOCOL: &str = "ostler-lines";
 /// Header that carries the package version in every request and response.
 pub const VERSION_HEADER: &str = "x-ostler-version";
 
-/// Header that says who asks: `cli`, `rpc`, `http` or `mcp`.
+/// Header with the origin of a request: `cli`, `rpc`, `http` or `mcp`.
 pub const ORIGIN_HEADER: &str = "x-ostler-origin";
 
 /// `grant_workspace`

@@ -1,16 +1,17 @@
-//! Which known name a misspelled one was probably meant to be.
+//! Suggestions for misspelled names.
 
-/// Characters of a name that are compared.
+/// Maximum length of a name that is compared, in characters.
 const COMPARED: usize = 64;
 
-/// The known name that is nearest to an unknown one, if one is near. Case, dashes, underscores and spaces do not count.
+/// The known name that is most similar to an unknown one, if one is similar enough. Ignores case, dashes, underscores
+/// and spaces.
 pub fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let wanted = compared(unknown);
     if wanted.is_empty() {
         return None;
     }
     let near = known.into_iter().filter_map(|name| Some((distance(&wanted, &compared(name))?, name)));
-    // Two letters in the wrong order are likelier than a missing one.
+    // Swapped letters are more likely than a missing one.
     near.min_by_key(|(distance, name)| (*distance, name.len().abs_diff(unknown.len()))).map(|(_, name)| name)
 }
 
@@ -18,7 +19,7 @@ fn compared(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).take(COMPARED).collect()
 }
 
-/// How many typing errors lie between two names; `None` if they are too many to be errors.
+/// Number of typing errors between two names. `None` if there are too many.
 fn distance(wanted: &str, candidate: &str) -> Option<usize> {
     let of = |candidate: &str| {
         let distance = strsim::damerau_levenshtein(wanted, candidate);

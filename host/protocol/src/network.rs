@@ -1,4 +1,4 @@
-//! What a run reached over the network, and what it was refused.
+//! Network connections of a run, and refused ones.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,34 +1,34 @@
-//! Hosts and ports, and the rules that name them: one parser for the configuration, for payloads and for the requests
-//! that a run's proxy gets, so that no two of them read the same text differently.
+//! Hosts, ports, and rules for them. The configuration, payloads and the proxy of a run use the same parser, so that
+//! all of them read the same text in the same way.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Longest host name, in bytes (RFC 1035).
+/// Maximum length of a host name, in bytes (RFC 1035).
 const MAX_NAME: usize = 253;
-/// Longest label of a host name, in bytes.
+/// Maximum length of a label of a host name, in bytes.
 const MAX_LABEL: usize = 63;
-/// The port of a rule that names none: HTTPS.
+/// The default port of a rule: HTTPS.
 const DEFAULT_PORT: u16 = 443;
 
 /// A host in its canonical form.
 ///
-/// Names are lower case ASCII without a final dot. Addresses are addresses however they were written: an IPv4 address
-/// as one number, in octal or in hexadecimal, or inside an IPv6 address (`::ffff:127.0.0.1`) is the same address.
+/// Names are lower case ASCII without a final dot. All notations of an address are equal: an IPv4 address as one
+/// number, in octal, in hexadecimal, or inside an IPv6 address (`::ffff:127.0.0.1`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// A name that has to be looked up.
+    /// A name.
     Name(String),
     /// An address.
     Address(IpAddr),
 }
 
 impl Host {
-    /// Reads a host, without a port. An IPv6 address may stand in brackets.
+    /// Reads a host without a port. An IPv6 address may be in brackets.
     ///
     /// # Errors
-    /// Why the text is not a valid host.
+    /// The reason why the text is not a valid host.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or("has a bracket that is not closed")?;
@@ -59,7 +59,7 @@ impl Host {
         Ok(Self::Name(name))
     }
 
-    /// Whether it stands for this machine by the usual name or address: `localhost`, `127.0.0.1` or `::1`.
+    /// Whether it is this machine by its usual name or address: `localhost`, `127.0.0.1` or `::1`.
     #[must_use]
     pub fn is_localhost(&self) -> bool {
         match self {
@@ -81,20 +81,20 @@ impl fmt::Display for Host {
     }
 }
 
-/// An IPv6 address without a zone; one that stands for an IPv4 address becomes that.
+/// Reads an IPv6 address without a zone. An IPv4-mapped address becomes an IPv4 address.
 fn ipv6(text: &str) -> Option<IpAddr> {
     text.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
 }
 
-/// Whether a label is a number, so that the whole can only be an IPv4 address, as the URL standard has it.
+/// Whether a label is a number. By the URL standard, a host whose last label is a number can only be an IPv4 address.
 fn is_number(label: &str) -> bool {
     let hexadecimal =
         label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     hexadecimal || (!label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// An IPv4 address in any notation that resolvers understand: one to four parts, each decimal, octal or hexadecimal, the
-/// last one filling what is left.
+/// Reads an IPv4 address in any notation that resolvers accept: one to four parts, each decimal, octal or hexadecimal.
+/// The last part fills the remaining bytes.
 fn ipv4(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<u64> = text.split('.').map(ipv4_part).collect::<Option<_>>()?;
     let (last, head) = parts.split_last()?;
@@ -116,19 +116,19 @@ fn ipv4_part(text: &str) -> Option<u64> {
         None if text.len() > 1 && text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
-    // No sign: `from_str_radix` takes one.
+    // `from_str_radix` would accept a sign.
     if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
     u64::from_str_radix(digits, radix).ok().filter(|value| u32::try_from(*value).is_ok())
 }
 
-/// Which hosts a rule is about.
+/// The hosts of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// `*`: every name.
     Any,
-    /// `*.example.com`: every name below this one, not itself.
+    /// `*.example.com`: every subdomain, but not the domain itself.
     Below(String),
     /// This name.
     Name(String),
@@ -139,7 +139,7 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Whether it stands for this machine alone.
+    /// Whether it matches only this machine.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {
         match self {
@@ -152,8 +152,8 @@ impl HostPattern {
 
 /// A rule of an allow list: hosts, and one port.
 ///
-/// Read from `api.example.com`, `*.example.com`, `git.example.com:8443`, `192.0.2.7`, `[2001:db8::7]:8443`,
-/// `localhost:8080` or `*`. Without a port it means 443. A rule for this machine must name the port.
+/// Its text is `api.example.com`, `*.example.com`, `git.example.com:8443`, `192.0.2.7`, `[2001:db8::7]:8443`,
+/// `localhost:8080` or `*`. The default port is 443. A rule for this machine must name the port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostRule {
     /// The hosts.
@@ -163,7 +163,7 @@ pub struct HostRule {
 }
 
 impl HostRule {
-    /// Whether a host and port are what the rule is about.
+    /// Whether the rule matches a host and port.
     #[must_use]
     pub fn matches(&self, host: &Host, port: u16) -> bool {
         port == self.port
@@ -184,7 +184,7 @@ impl FromStr for HostRule {
     type Err = String;
 
     /// # Errors
-    /// What is wrong, as the rest of a sentence that begins with the entry, and what to write instead.
+    /// The reason, as the rest of a sentence that begins with the entry, and what to write instead.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("://") || text.contains(['/', '@', '%', '?', '#']) {
             return Err("must be a host or host:port, without a scheme, user or path".to_owned());
@@ -229,7 +229,7 @@ impl FromStr for HostRule {
     }
 }
 
-/// A host and the port after it, if there is one. An IPv6 address has a port only where it stands in brackets.
+/// Splits a host and its port, if there is one. An IPv6 address with a port must be in brackets.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = if text.starts_with('[') {
         let end = text.find(']').ok_or("has a bracket that is not closed")?;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_one_form_however_it_is_written() {
+    fn all_notations_of_a_host_have_one_form() {
         for (text, expected) in [
             ("API.Example.COM", "name api.example.com"),
             ("api.example.com.", "name api.example.com"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_not_a_host() {
+    fn rejects_invalid_hosts() {
         for text in [
             "",
             ".",
@@ -347,7 +347,7 @@ mod tests {
             "1..1",
         ] {
             let found = host(text);
-            // `1.2.3.0x` is a number for resolvers, and nothing else here is anything.
+            // `1.2.3.0x` is an address for resolvers; all others here are invalid.
             assert!(found == "error" || text == "1.2.3.0x", "{text:?}: {found}");
         }
         assert_eq!(host(&"a".repeat(64)), "error");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_reads_back_as_it_is_shown() {
+    fn rules_round_trip_through_their_text() {
         for (text, shown) in [
             ("API.example.com", "api.example.com"),
             ("api.example.com.", "api.example.com"),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_rule_says_what_to_write() {
+    fn invalid_rule_error_says_what_to_write() {
         for (text, part) in [
             ("https://api.example.com", "without a scheme"),
             ("user@example.com", "without a scheme"),
@@ -421,14 +421,14 @@ mod tests {
         ] {
             match text.parse::<HostRule>() {
                 Err(error) => assert!(error.contains(part), "{text:?}: {error}"),
-                // Written oddly, but this machine, with a port.
+                // An unusual notation of this machine, with a port.
                 Ok(rule) => assert_eq!((text, rule.to_string().as_str()), ("2130706433:80", "localhost:80")),
             }
         }
     }
 
     #[test]
-    fn a_rule_matches_its_hosts_and_nothing_else() {
+    fn rule_matches_only_its_hosts() {
         let matches =
             |rule: &str, host: &str, port| rule.parse::<HostRule>().unwrap().matches(&Host::parse(host).unwrap(), port);
         for (rule, host, port) in [
@@ -467,16 +467,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,40}|[0-9a-fx.:\\[\\]*%@-]{0,40}") {
+        fn arbitrary_text_never_panics(text in "\\PC{0,40}|[0-9a-fx.:\\[\\]*%@-]{0,40}") {
             let _ = text.parse::<HostRule>();
             if let Ok(host) = Host::parse(&text) {
-                // What was read once is read the same again.
+                // The displayed form is read as the same host.
                 prop_assert_eq!(Host::parse(&host.to_string()), Ok(host));
             }
         }
 
         #[test]
-        fn every_notation_of_an_address_is_that_address(value: u32) {
+        fn all_notations_of_an_address_are_equal(value: u32) {
             let [a, b, c, d] = value.to_be_bytes();
             let expected = Host::Address(Ipv4Addr::from(value).into());
             for text in [

@@ -1,7 +1,7 @@
-//! Names of the contract that may grow: a program reads those of a later version as [`Other`](crate::WarningCode::Other).
+//! Names to which later versions may add values. A program reads unknown ones as [`Other`](crate::WarningCode::Other).
 
-/// Defines an enumeration of names with a variant for those that are not known. After `|` stand spellings of earlier versions,
-/// which are still read.
+/// Defines an enumeration of names with a variant for unknown ones. Spellings of earlier versions, after `|`, are still
+/// read.
 macro_rules! open_names {
     ($(#[$doc:meta])* $name:ident {
         $($(#[doc = $vdoc:literal])+ $variant:ident = $text:literal $(| $old:literal)*,)+

@@ -1,4 +1,4 @@
-//! Where the value of a setting comes from.
+//! Origin of the value of a setting.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The start payload: what a run is asked to do.
+//! The start payload: the request for a run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::RunId;
 
-/// What a run is asked to do. Missing fields take their default from the profile, the plugin or the table of the contract.
+/// What a run is asked to do. Missing fields take their default from the profile, the plugin or the table of the
+/// contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartPayload {
@@ -48,7 +49,8 @@ pub struct StartPayload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -10, max = 10))]
     pub queue_priority: Option<i32>,
-    /// Time limit in seconds from the start of the CLI, at most 7 days. The default is the setting `runner.timeoutSeconds`.
+    /// Time limit in seconds from the start of the CLI, at most 7 days. The default is the setting
+    /// `runner.timeoutSeconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 5, max = 604_800))]
     pub timeout_seconds: Option<u64>,
@@ -73,18 +75,18 @@ pub struct StartPayload {
 }
 
 impl StartPayload {
-    /// Time limit of runs whose record has none, in seconds: those of an earlier version.
+    /// Time limit of runs without one in their record, which an earlier version created. In seconds.
     pub const DEFAULT_TIMEOUT_SECONDS: u64 = 300;
-    /// Milliseconds before the first retry where nothing else is said.
+    /// Default delay before the first retry, in milliseconds.
     pub const DEFAULT_RETRY_BACKOFF_MS: u64 = 1_000;
 
-    /// The harness block, empty if none was given.
+    /// The harness block; empty if the payload has none.
     #[must_use]
     pub fn harness(&self) -> Harness {
         self.harness.clone().unwrap_or_default()
     }
 
-    /// The time limit of an attempt in milliseconds: the smaller of the two that a payload can state.
+    /// The time limit of an attempt in milliseconds: the smaller of the two limits of a payload.
     #[must_use]
     pub fn timeout_ms(&self) -> u64 {
         let whole = self.timeout_seconds.unwrap_or(Self::DEFAULT_TIMEOUT_SECONDS) * 1000;

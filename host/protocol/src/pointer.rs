@@ -1,36 +1,36 @@
-//! JSON pointers (RFC 6901): ways into a document.
+//! JSON pointers (RFC 6901).
 
 use serde_json::{Map, Value};
 
-/// A member's name as a part of a JSON pointer.
+/// Escapes a member's name for a JSON pointer.
 #[must_use]
 pub fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The member's name that a part of a JSON pointer stands for.
+/// The member's name for a part of a JSON pointer.
 #[must_use]
 pub fn unescape_pointer(part: &str) -> String {
     part.replace("~1", "/").replace("~0", "~")
 }
 
-/// The pointer that leads along these members.
+/// The pointer for a path of members.
 pub fn pointer_along<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
     names.into_iter().fold(String::new(), |pointer, name| format!("{pointer}/{}", escape_pointer(name)))
 }
 
-/// Whether `pointer` is `ancestor` or lies below it.
+/// Whether `pointer` is `ancestor` or below it.
 #[must_use]
 pub fn lies_in(pointer: &str, ancestor: &str) -> bool {
     pointer.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The names of the members along a pointer.
+/// The member names of a pointer.
 pub fn pointer_names(pointer: &str) -> impl Iterator<Item = String> + '_ {
     pointer.split('/').skip(1).map(unescape_pointer)
 }
 
-/// Every value that is no object with members, with its pointer, in the order of the document.
+/// Every value of a document with its pointer, in order. Objects with members are entered, not returned.
 #[must_use]
 pub fn leaves(document: &Map<String, Value>) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
@@ -48,7 +48,7 @@ fn collect<'v>(members: &'v Map<String, Value>, above: &str, found: &mut Vec<(St
     }
 }
 
-/// The document of which these are the leaves. One that cannot stand beside an earlier one is left out.
+/// Builds a document from its leaves. A leaf that contradicts an earlier one is omitted.
 pub fn document_of(leaves: impl IntoIterator<Item = (String, Value)>) -> Map<String, Value> {
     let mut document = Map::new();
     for (pointer, value) in leaves {
@@ -77,12 +77,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pointer_lies_in_itself_and_in_those_above() {
+    fn pointer_lies_in_itself_and_its_ancestors() {
         assert!(lies_in("/a/b", "/a") && lies_in("/a", "/a") && !lies_in("/ab", "/a"));
     }
 
     #[test]
-    fn a_document_is_its_leaves() {
+    fn document_round_trips_through_its_leaves() {
         let document = json!({"b": {"c/d": [1, {"x": 2}], "~": null}, "a": {}, "": "empty"});
         let Value::Object(document) = document else { return };
         let found = leaves(&document);

@@ -1,4 +1,4 @@
-//! What the host keeps: runs, jobs, grants, capability snapshots.
+//! Records of the host: runs, jobs, grants, capability snapshots.
 
 use std::path::PathBuf;
 
@@ -27,13 +27,13 @@ macro_rules! names {
                 match self { $(Self::$variant => $text,)+ }
             }
 
-            /// What it stands for, in a sentence.
+            /// Its meaning, in a sentence.
             #[must_use]
             pub const fn about(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($vdoc),+).trim_ascii_start(),)+ }
             }
 
-            /// The value of that name.
+            /// The value with this name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$variant),)+ _ => None }
@@ -68,7 +68,7 @@ names! {
 }
 
 impl RunStatus {
-    /// Whether nothing more will happen.
+    /// Whether the run has ended.
     #[must_use]
     pub const fn ended(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
@@ -132,8 +132,8 @@ names! {
         Scheduled = "scheduled",
         /// It waits for its next attempt.
         Retrying = "retrying",
-        /// It waits for other runs, even if slots are free: for earlier messages of its conversation, or for the runs in its
-        /// `startAfter`.
+        /// It waits for other runs, even if slots are free: for earlier messages of its conversation, or for the runs
+        /// in its `startAfter`.
         Held = "held",
         /// It has a slot.
         Running = "running",

@@ -1,4 +1,4 @@
-//! What is kept of ended runs, and what goes.
+//! Retention limits of ended runs, and reports of deletions.
 
 use std::path::PathBuf;
 

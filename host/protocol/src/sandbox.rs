@@ -1,4 +1,4 @@
-//! The containment of runs, as settings and records name it.
+//! The sandbox of runs in settings and records.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub enum SandboxBackend {
 }
 
 impl SandboxBackend {
-    /// All of them, the best first.
+    /// All back ends, in order of preference.
     pub const ALL: [Self; 3] = [Self::Namespaces, Self::Bwrap, Self::Landlock];
 
     /// Its name in settings and records.

@@ -1,6 +1,6 @@
-//! Names that speak of secrets.
+//! Recognizes names of secrets.
 
-/// Words of which one makes a name that of a secret.
+/// A name that contains one of these words is that of a secret.
 const SECRET_WORDS: &[&str] = &[
     "apikey",
     "auth",
@@ -27,11 +27,11 @@ const SECRET_WORDS: &[&str] = &[
     "tokens",
 ];
 
-/// Ends of words that make a name that of a secret where its words are not parted: `PGPASSWORD`, `SECRETKEY`.
+/// Suffixes of words that mark a secret in names without separators: `PGPASSWORD`, `SECRETKEY`.
 const SECRET_ENDINGS: &[&str] =
     &["creds", "dsn", "jwt", "key", "pass", "passphrase", "passwd", "password", "pwd", "secret", "token"];
 
-/// Words that end like that and say nothing of secrets.
+/// Words with these suffixes that do not mark a secret.
 const HARMLESS_WORDS: &[&str] = &[
     "bypass",
     "compass",
@@ -55,11 +55,11 @@ const HARMLESS_WORDS: &[&str] = &[
     "whiskey",
 ];
 
-/// Last words that say that the value is about a secret but none itself.
+/// Last words of a name whose value is related to a secret, but not secret itself.
 const HARMLESS_ENDINGS: &[&str] =
     &["dir", "file", "helper", "home", "id", "mode", "name", "path", "sock", "socket", "type", "url"];
 
-/// Whether a variable, header or field of that name holds a secret, as far as a name can tell.
+/// Whether a variable, header or field with this name probably contains a secret.
 #[must_use]
 pub fn secret_like(name: &str) -> bool {
     let words = words(name);
@@ -76,7 +76,7 @@ fn is_secret_word(word: &str) -> bool {
         || (!HARMLESS_WORDS.contains(&word) && SECRET_ENDINGS.iter().any(|ending| word.ends_with(ending)))
 }
 
-/// The words of a name in upper, snake, kebab or camel case, in lower case.
+/// Splits a name in upper, snake, kebab or camel case into words, in lower case.
 pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut lower_before = false;
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_secrets_are_told_from_others() {
+    fn distinguishes_names_of_secrets() {
         for name in [
             "OPENAI_API_KEY",
             "apiKey",

@@ -1,8 +1,7 @@
 //! The meaning of a CLI's output: the payload of `run.semantic`, the same for every CLI.
 //!
-//! A provider plugin reads the CLI's own protocol and says what a line means; the host redacts that and stores it as one of
-//! these events. A text that arrives in pieces is stored once: its whole refers to its pieces by their cursors
-//! ([`PieceRange`]) instead of repeating them.
+//! A provider plugin translates the CLI's own protocol to these events; the host redacts and stores them. A text that
+//! arrives in pieces is stored once: the complete text refers to its pieces by their cursors ([`PieceRange`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -59,10 +58,10 @@ impl JsonSchema for Semantic {
         "Semantic".into()
     }
 
-    /// One object with the members of all kinds: generators of clients make a class of it, and of a choice of objects they
-    /// make little that can be used.
+    /// One object with the members of all kinds. Client generators create a class from it; for a choice of objects,
+    /// they create no usable type.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        /// The texts of a member, each with the kinds that it is for.
+        /// The descriptions of a member, each with its kinds.
         type Texts<'a> = Vec<(String, Vec<&'a str>)>;
         let mut members: BTreeMap<String, (Value, Texts<'_>)> = BTreeMap::new();
         let all = kinds(generator);
@@ -174,7 +173,7 @@ pub struct WholeText {
     pub pieces: PieceRange,
 }
 
-/// The events that hold the pieces of a text. Both cursors are absent if the text stands in the event itself.
+/// The events with the pieces of a text. Both cursors are absent if the event itself contains the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PieceRange {
@@ -395,10 +394,10 @@ pub struct Notice {
 pub struct RateLimit {
     /// What the CLI said.
     pub message: String,
-    /// When requests are accepted again: in so many milliseconds.
+    /// Milliseconds until requests are accepted again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// When requests are accepted again: milliseconds since 1970.
+    /// Time when requests are accepted again, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_at_unix_ms: Option<u64>,
 }
@@ -419,7 +418,7 @@ mod tests {
 
     use super::*;
 
-    /// Each event as versions without these types stored it.
+    /// Each event as it was stored by versions without these types.
     fn stored() -> Vec<Value> {
         vec![
             json!({"kind": "session", "sessionId": "s", "origin": "resumed"}),
@@ -449,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_events_are_read_and_written_without_a_change() {
+    fn stored_events_round_trip_unchanged() {
         for document in stored() {
             let event: Semantic = serde_json::from_value(document.clone()).unwrap();
             let known = document["kind"] != "codex.item.new";

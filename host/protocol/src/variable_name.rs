@@ -1,10 +1,10 @@
 //! Patterns for names of environment variables.
 
-/// The environment variable that holds `SpawnSpec::marker` in every process of a run.
+/// The environment variable with `SpawnSpec::marker` in every process of a run.
 pub const MARKER_VARIABLE: &str = "OSTLER_RUN_MARKER";
 
-/// Whether `name` is what `pattern` says; a `*` at its end stands for anything. Alone it stands for nothing: the whole
-/// environment is never passed on.
+/// Whether `name` matches `pattern`. A `*` at the end matches any rest. The pattern `*` matches nothing, because the
+/// whole environment is never passed on.
 #[must_use]
 pub fn matches_name(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
@@ -14,8 +14,8 @@ pub fn matches_name(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Variables that tell how the one who submits a run works: in what language and time, and by which way into the
-/// network. The host's own are those of whoever happened to start it.
+/// Variables that describe the environment of the client that submits a run: language, time zone and proxies. Those of
+/// the host come from the process that happened to start it.
 const OF_CALLER: [&str; 12] = [
     "LANG",
     "LANGUAGE",
@@ -31,7 +31,7 @@ const OF_CALLER: [&str; 12] = [
     "no_proxy",
 ];
 
-/// Whether a variable is the caller's to say.
+/// Whether a run takes this variable from its caller.
 #[must_use]
 pub fn is_of_caller(name: &str) -> bool {
     OF_CALLER.iter().any(|pattern| matches_name(pattern, name))
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pattern_of_a_plugin_never_means_the_whole_environment() {
+    fn pattern_never_matches_the_whole_environment() {
         assert!(matches_name("A_*", "A_B") && matches_name("A", "A"));
         assert!(!matches_name("*", "A") && !matches_name("", "A") && !matches_name("*_B", "A_B"));
     }

@@ -31,8 +31,8 @@ open_names! {
         LeftoverProcess = "LEFTOVER_PROCESS",
         /// The CLI left processes behind, which the host ended.
         ProcessesEnded = "PROCESSES_ENDED",
-        /// The CLI was still running when its work was complete, and the host ended it. Facts: `lingeredMs`, and `background`,
-        /// the background tasks for which it waited.
+        /// The CLI was still running when its work was complete, and the host ended it. Facts: `lingeredMs`, and
+        /// `background`, the background tasks for which it waited.
         CliEnded = "CLI_ENDED",
         /// Output was withheld because no redactor could run.
         OutputWithheld = "OUTPUT_WITHHELD",
@@ -42,15 +42,14 @@ open_names! {
         ProtectedFileMade = "PROTECTED_FILE_MADE",
         /// The run tried to reach a host that it may not reach. Facts: `host`, `port`, `reason`.
         NetworkRefused = "NETWORK_REFUSED",
-        /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or `count`, the
-        /// number of tool uses that have no record of their own.
+        /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or
+        /// `count`, the number of tool uses that have no record of their own.
         ToolDenied = "TOOL_DENIED",
     }
 }
 
 impl WarningCode {
-    /// Whether the warning puts in doubt that the run did what was asked. Such a warning is shown even to users who want no
-    /// progress.
+    /// Whether the run may not have done its task. Such a warning is shown even if progress is off.
     #[must_use]
     pub const fn leaves_doubt(&self) -> bool {
         matches!(self, Self::BufferTrimmed | Self::InputUnread | Self::NoTextEmitted | Self::OutputWithheld)
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_of_all_versions_are_read_and_written_in_one_spelling() {
+    fn reads_old_spellings_of_codes_and_writes_the_current_one() {
         for (code, name, _) in WarningCode::KNOWN {
             assert_eq!((code.name(), &WarningCode::from(*name)), (*name, code));
             let upper = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');

@@ -1,9 +1,10 @@
-//! What one peer may take of the host's memory at a time, so that none can take what the others need.
+//! Memory limits per peer, so that no peer can exhaust the host's memory.
 //!
-//! A large frame costs memory while it comes in, and several times as much while it is worked on. Both are limited for all
-//! peers together, and for each peer to less than all; a large frame that does not go on is given up.
+//! A large frame uses memory while it is received, and several times as much while it is processed. Both are limited
+//! for all peers together, and for each peer to a part of that. A large frame that stalls is dropped.
 //!
-//! Answers stay in memory until they are read: each peer may have some, and of those to batches, which are large, a few.
+//! Answers stay in memory until the peer has read them. Each peer may have a limited number of unanswered calls, and a
+//! smaller number of batches, whose answers are large.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,43 +14,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use ostler_test_hooks::clock::patience;
 
-/// A frame of more bytes than this is large.
+/// A frame with more bytes than this is large.
 const LARGE_FRAME: usize = 256 << 10;
 
-/// Large frames of one peer that are read or worked on at a time.
+/// Maximum number of large frames of one peer that are received or processed at a time.
 const LARGE_OF_PEER: usize = 2;
 
-/// Large frames of all peers that are read at a time.
+/// Maximum number of large frames of all peers that are received at a time.
 const READING: usize = 8;
 
-/// Large frames of all peers that are worked on at a time.
+/// Maximum number of large frames of all peers that are processed at a time.
 const WORKING: usize = 4;
 
-/// Calls of one peer on connections that stay, which are worked on, or whose answers are not read yet.
+/// Maximum number of calls of one peer on persistent connections that are in progress or whose answers are unread.
 const CALLS_OF_PEER: usize = 64;
 
-/// Batches of one peer that are worked on, or whose answers are not read yet.
+/// Maximum number of batches of one peer that are in progress or whose answers are unread.
 const BATCHES_OF_PEER: usize = 4;
 
-/// How long a large frame may wait for its turn to be read.
+/// Time limit for a large frame to get a permit to be received.
 const TURN_TIME: Duration = Duration::from_secs(20);
 
-/// How long nothing may come of a large frame that is being read.
+/// Maximum pause between two parts of a large frame.
 pub(super) const STALL_TIME: Duration = Duration::from_secs(5);
 
-/// How long a batch may wait for its turn.
+/// Time limit for a batch to get a permit.
 const BATCH_TIME: Duration = Duration::from_secs(30);
 
-/// Whose budget it is.
+/// The peer that a budget belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PeerKey {
     /// A process on the unix socket.
     Process(i32),
-    /// The holders of an access token.
+    /// All clients with this access token.
     Token(String),
 }
 
-/// The budgets of all peers that are connected.
+/// The budgets of all connected peers.
 #[derive(Debug)]
 pub(super) struct Budgets {
     peers: Mutex<HashMap<PeerKey, Weak<Budget>>>,
@@ -57,7 +58,7 @@ pub(super) struct Budgets {
     working: Arc<Semaphore>,
 }
 
-/// The budget of one peer, over all of its connections.
+/// The budget of one peer, shared by all of its connections.
 #[derive(Debug)]
 pub(super) struct Budget {
     own: Arc<Semaphore>,
@@ -67,22 +68,22 @@ pub(super) struct Budget {
     calls: Arc<Semaphore>,
 }
 
-/// Held while a large frame is read.
+/// Permit to receive a large frame.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct ReadPermit {
     own: OwnedSemaphorePermit,
     all: OwnedSemaphorePermit,
     working: Arc<Semaphore>,
 }
 
-/// Held while a large frame is worked on.
+/// Permit to process a large frame.
 #[derive(Debug)]
-pub(super) struct Working {
+pub(super) struct WorkPermit {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
-/// Too much of a peer waits.
+/// The peer has used its budget, and no permit became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exhausted;
 
@@ -97,7 +98,7 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// The budget of a peer: the same one for all of its connections.
+    /// The budget of a peer, the same for all of its connections.
     pub(super) fn of(&self, key: PeerKey) -> Arc<Budget> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(budget) = peers.get(&key).and_then(Weak::upgrade) {
@@ -117,19 +118,19 @@ impl Budgets {
 }
 
 impl Budget {
-    /// Waits until a frame that has so many bytes already may go on, if it is large.
+    /// Waits for a permit to receive more of a frame that already has `bytes` bytes. `None` if the frame is not large.
     ///
     /// # Errors
-    /// If its turn does not come in time.
-    pub(super) async fn read(&self, bytes: usize) -> Result<Option<Reading>, Exhausted> {
+    /// If no permit is free within [`TURN_TIME`].
+    pub(super) async fn read(&self, bytes: usize) -> Result<Option<ReadPermit>, Exhausted> {
         if bytes <= LARGE_FRAME {
             return Ok(None);
         }
         let turn = async {
-            // The peer's own place first: whoever waits for that holds nothing of the others.
+            // Acquire the peer's own permit first: while waiting for it, the peer reserves no shared permit.
             let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
             let all = Arc::clone(&self.reading).acquire_owned().await.ok()?;
-            Some(Reading { own, all, working: Arc::clone(&self.working) })
+            Some(ReadPermit { own, all, working: Arc::clone(&self.working) })
         };
         match tokio::time::timeout(patience(TURN_TIME), turn).await {
             Ok(Some(reading)) => Ok(Some(reading)),
@@ -137,11 +138,11 @@ impl Budget {
         }
     }
 
-    /// Waits until a batch of so many bytes may be worked on. What this gives is held until the answer is read.
+    /// Waits for a permit to process a batch of `bytes` bytes. The permit must live until the answer is read.
     ///
     /// # Errors
-    /// If its turn does not come in time: the peer does not read its answers. A large one does not wait: it has a place
-    /// that others want.
+    /// If no permit is free within [`BATCH_TIME`], because the peer does not read its answers. A large batch does not
+    /// wait, because it occupies a shared permit.
     pub(super) async fn batch(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Exhausted> {
         let batches = Arc::clone(&self.batches);
         if bytes > LARGE_FRAME {
@@ -153,21 +154,20 @@ impl Budget {
         }
     }
 
-    /// Waits until one more call of a connection that stays may be worked on. What this gives is held until the answer is
-    /// read.
+    /// Waits for a permit to process a call of a persistent connection. The permit must live until the answer is read.
     pub(super) async fn call(&self) -> Option<OwnedSemaphorePermit> {
-        // It is closed by nobody.
+        // The semaphore is never closed.
         Arc::clone(&self.calls).acquire_owned().await.ok()
     }
 }
 
-impl Reading {
-    /// The frame is whole: waits until it may be worked on, and then lets the next one be read.
-    pub(super) async fn finish(self) -> Option<Working> {
+impl ReadPermit {
+    /// Call it when the frame is complete. Waits for a permit to process it, and releases the permit to receive.
+    pub(super) async fn finish(self) -> Option<WorkPermit> {
         let Self { own, all, working } = self;
         let permit = working.acquire_owned().await.ok()?;
         drop(all);
-        Some(Working { _own: own, _all: permit })
+        Some(WorkPermit { _own: own, _all: permit })
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
 
     const LARGE: usize = LARGE_FRAME + 1;
 
-    /// Whether something has to wait.
+    /// Whether a future does not complete at once.
     async fn waits<T>(turn: impl Future<Output = T>) -> bool {
         tokio::time::timeout(Duration::from_millis(20), turn).await.is_err()
     }
@@ -199,7 +199,7 @@ mod tests {
         assert!(waits(budgets.of(PeerKey::Token("one".to_owned())).read(LARGE)).await);
         let reading = other.read(LARGE).await.unwrap().unwrap();
         let working = reading.finish().await.unwrap();
-        // What is worked on counts, too.
+        // A frame that is processed counts, too.
         let _second = other.read(LARGE).await.unwrap();
         assert!(waits(other.read(LARGE)).await);
         drop(working);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_that_are_not_read_stop_the_peer_alone() {
+    async fn unread_answers_block_only_their_peer() {
         let budgets = Budgets::default();
         let (one, other) = (budgets.of(PeerKey::Process(1)), budgets.of(PeerKey::Process(2)));
         let mut unread = Vec::new();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn budgets_of_peers_that_are_gone_are_forgotten() {
+    fn removes_budgets_of_disconnected_peers() {
         let budgets = Budgets::default();
         for pid in 0..100 {
             drop(budgets.of(PeerKey::Process(pid)));

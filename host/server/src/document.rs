@@ -1,6 +1,6 @@
-//! The OpenRPC document: what a client can ask and what it is told, made of the method table and the events' types.
+//! The OpenRPC document: methods and events, generated from the method table and the types of the events.
 //!
-//! Code generators make clients of it; [`portable`] brings the schemas into the form that they understand.
+//! Code generators build clients from it. [`portable`] converts the schemas to the form that they support.
 
 use std::sync::LazyLock;
 
@@ -15,17 +15,17 @@ use super::settings_schema::add_sections;
 use ostler_protocol::methods::{MethodDescriptor, PROTOCOL, Settings};
 use ostler_protocol::{ApiError, ErrorKind, Event, EventType};
 
-/// Version of the OpenRPC specification. The document needs nothing newer, and this is the newest version that the types of the
-/// generated TypeScript client allow.
+/// Version of the OpenRPC specification. The document needs nothing newer, and this is the newest version that the
+/// types of the generated TypeScript client allow.
 const OPENRPC: &str = "1.2.6";
 
-/// Where the schemas of named types stand in the document.
+/// Path of the schemas of named types in the document.
 const SCHEMAS: &str = "/components/schemas";
 
-/// Calls and their answers, by method.
+/// Example calls with their results, by method.
 const EXAMPLES: &str = include_str!("examples.json");
 
-/// Made once: it depends on nothing but the program.
+/// Built once, because it depends only on the program.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
 
 /// The document.
@@ -33,13 +33,13 @@ pub(crate) fn openrpc() -> &'static Value {
     &DOCUMENT
 }
 
-/// Makes schemas that refer to each other inside the document.
+/// A generator whose schemas refer to each other within the document.
 pub(crate) fn generator() -> SchemaGenerator {
     SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = SCHEMAS.into()).into_generator()
 }
 
-/// The methods that the document lists. Names that begin with `rpc.` are reserved by JSON-RPC, and are not valid names of the
-/// functions that generators make: every OpenRPC client knows `rpc.discover`.
+/// The methods that the document lists. Names that begin with `rpc.` are reserved by JSON-RPC, and are not valid names
+/// of the functions that generators create: every OpenRPC client knows `rpc.discover`.
 fn listed() -> impl Iterator<Item = &'static Method> {
     METHODS.iter().filter(|method| !method.name.starts_with("rpc."))
 }
@@ -118,7 +118,7 @@ fn describe(method: &Method, generator: &mut SchemaGenerator) -> Value {
     described
 }
 
-/// The examples of a method, with the names that its document has.
+/// The examples of a method in the form of the document.
 fn examples(method: &Method, result_name: &str) -> Option<Value> {
     let mut all: Map<String, Value> = serde_json::from_str(EXAMPLES).ok()?;
     let Value::Array(mut examples) = all.remove(method.name)? else { return None };
@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// Every `$ref` of the document, wherever it stands.
+    /// Every `$ref` of the document.
     fn references<'a>(at: &'a Value, found: &mut Vec<&'a str>) {
         match at {
             Value::Object(members) => {
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// Every schema of the document, with where it is.
+    /// Every schema of the document with its location.
     fn schemas() -> Vec<(String, &'static Value)> {
         fn walk(at: &str, schema: &'static Value, found: &mut Vec<(String, &'static Value)>) {
             found.push((at.to_owned(), schema));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_is_one_that_generators_understand() {
+    fn schemas_use_only_what_generators_support() {
         let mut titles = std::collections::BTreeMap::new();
         for (at, schema) in schemas() {
             assert!(schema.is_object(), "{at}: {schema}");
@@ -238,7 +238,7 @@ mod tests {
                 assert!(other.1 == schema, "{at} and {} have the title {title}", other.0);
             }
         }
-        // TypeScript clients have a type for each function, beside those of its parameters and its result.
+        // TypeScript clients have a type for each function, besides the types of its parameters and its result.
         for method in METHODS {
             assert!(
                 !titles.contains_key(pascal(method.name).as_str()),
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Generators make a class of each component, but only of these two kinds.
+    /// Generators create a class for each component, but support only these two kinds.
     #[test]
     fn every_component_is_an_enum_or_an_object_with_members() {
         for (name, schema) in openrpc()["components"]["schemas"].as_object().unwrap() {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn every_method_is_described_as_callable_by_position() {
+    fn document_lists_parameters_in_positional_order() {
         let methods = openrpc()["methods"].as_array().unwrap();
         assert_eq!(methods.len(), METHODS.len() - 1, "only rpc.discover is not listed");
         for described in methods {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_can_be_parameters_of_a_function() {
+    fn parameters_are_valid_for_generated_functions() {
         const KEYWORDS: &[&str] = &[
             "as", "async", "await", "class", "default", "def", "enum", "fn", "for", "from", "function", "global", "if",
             "import", "in", "is", "lambda", "match", "new", "pass", "raise", "return", "self", "super", "this", "try",
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_what_the_schemas_say() {
+    fn examples_match_the_schemas() {
         let check = |schema: &Value, value: &Value, at: &str| {
             let whole = json!({"components": openrpc()["components"], "allOf": [schema]});
             let validator = jsonschema::draft202012::new(&whole).unwrap();
@@ -311,14 +311,14 @@ mod tests {
             assert_eq!(described.len(), count, "{name}");
             let params = method["params"].as_array().unwrap();
             for example in described {
-                let given = example["params"].as_array().unwrap();
-                for value in given {
+                let args = example["params"].as_array().unwrap();
+                for value in args {
                     let param = params.iter().find(|param| param["name"] == value["name"]);
                     let param = param.unwrap_or_else(|| panic!("{name} has no parameter {}", value["name"]));
                     check(&param["schema"], &value["value"], &format!("{name} {}", value["name"]));
                 }
                 for param in params.iter().filter(|param| param["required"] == true) {
-                    assert!(given.iter().any(|value| value["name"] == param["name"]), "{name} lacks {}", param["name"]);
+                    assert!(args.iter().any(|value| value["name"] == param["name"]), "{name} lacks {}", param["name"]);
                 }
                 check(&method["result"]["schema"], &example["result"]["value"], name);
             }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn references_resolve() {
         let mut found = Vec::new();
         references(openrpc(), &mut found);
         assert!(found.len() > 20);
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_payload_stands_in_it_field_by_field() {
+    fn start_run_lists_the_fields_of_the_payload() {
         let methods = openrpc()["methods"].as_array().unwrap();
         let start = methods.iter().find(|method| method["name"] == "start_run").unwrap();
         let named = |name: &str| start["params"].as_array().unwrap().iter().find(|param| param["name"] == name);

@@ -1,6 +1,6 @@
-//! JSON-RPC over a connection that stays: calls in any number at a time, and event streams between their answers.
+//! JSON-RPC over a persistent connection: concurrent calls, and event streams between their answers.
 //!
-//! What carries the frames is somebody else's business: see `websocket` and `lines`.
+//! The modules `websocket` and `lines` transport the frames.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,19 +20,19 @@ use ostler_engine::Engine;
 use ostler_protocol::methods::{SubscribeParams, SubscribeResult};
 use ostler_protocol::{ApiError, ErrorKind, Event};
 
-/// Calls of one connection that are worked on at a time; the next is read when one is done.
+/// Maximum number of concurrent calls of one connection. The next call is read when one is done.
 const MAX_CALLS: usize = 32;
 
-/// Event streams of one connection.
+/// Maximum number of event streams of one connection.
 const MAX_STREAMS: usize = 64;
 
-/// Texts that may wait to be sent. Whoever makes one more waits, and memory stays bounded.
+/// Capacity of the queue of answers and events to send. Senders wait while it is full, which bounds the memory.
 const MAX_WAITING: usize = 4;
 
-/// How long the last texts of a connection may take.
+/// Time limit to send the queued texts when a connection ends.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Waits a moment for the task that sends what a session wanted to have sent. Whoever does not take it by then is left.
+/// Waits up to [`CLOSE_TIME`] for the task that sends the queued texts, then aborts it.
 pub(super) async fn finish_writing(mut writer: JoinHandle<()>) {
     if tokio::time::timeout(CLOSE_TIME, &mut writer).await.is_err() {
         writer.abort();
@@ -49,7 +49,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session, and what it wants to have sent.
+    /// Opens a session. Returns the queue of texts to send.
     pub(super) fn open(shared: &Shared, origin: String, peer: Arc<Peer>) -> (Self, mpsc::Receiver<Answer>) {
         let (out, waiting) = mpsc::channel(MAX_WAITING);
         let streams =
@@ -58,26 +58,26 @@ impl Session {
         (Self { engine: Arc::clone(&shared.engine), origin, peer, calls, streams }, waiting)
     }
 
-    /// Takes a frame and answers it when it is done. Returns as soon as there is room for the next. What `place` holds is
-    /// held until the answer is made.
-    pub(super) async fn take<P: Send + 'static>(&self, frame: Vec<u8>, place: P) {
+    /// Processes a frame in a task of its own, which sends the answer. Returns when the next frame can be read. The
+    /// task drops `work_permit` when the answer is built.
+    pub(super) async fn take<P: Send + 'static>(&self, frame: Vec<u8>, work_permit: P) {
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
-        // After that, so that a connection takes no more of the peer's calls than it may have.
+        // After the permit of the connection, so that one connection cannot use up the calls of its peer.
         let call = self.peer.budget().call().await;
-        let beginning = Arc::new(PendingSubscriptions { streams: Arc::clone(&self.streams), begun: Mutex::default() });
+        let pending = Arc::new(PendingSubscriptions { streams: Arc::clone(&self.streams), begun: Mutex::default() });
         let caller =
-            Caller { origin: self.origin.clone(), peer: Arc::clone(&self.peer), streams: Some(Arc::clone(&beginning)) };
+            Caller { origin: self.origin.clone(), peer: Arc::clone(&self.peer), streams: Some(Arc::clone(&pending)) };
         let (engine, out) = (Arc::clone(&self.engine), self.streams.out.clone());
         tokio::spawn(async move {
             let answer = rpc::answer(&engine, &caller, &frame).await;
-            drop((frame, place));
+            drop((frame, work_permit));
             if let Some(mut answer) = answer {
-                answer.held.extend(call);
-                // Nobody reads any more where this fails.
+                answer.permits.extend(call);
+                // This fails only if the connection has ended.
                 let _ = out.send(answer).await;
             }
-            // After the answer, so that nobody gets events of a stream whose name they do not know yet.
-            beginning.follow();
+            // After the answer, so that the client knows the number of a stream before its first event.
+            pending.follow();
             drop(permit);
         });
     }
@@ -105,7 +105,7 @@ impl Drop for Session {
 struct Streams {
     closing: watch::Receiver<bool>,
     out: mpsc::Sender<Answer>,
-    /// By their number. None where the stream has not begun.
+    /// Streams by number. `None` if the stream has not started yet.
     open: Mutex<HashMap<u64, Option<AbortHandle>>>,
     last: AtomicU64,
 }
@@ -120,7 +120,7 @@ impl Streams {
     }
 }
 
-/// The streams that the calls of one frame begin. They tell nothing before the frame is answered.
+/// Streams that were opened by the calls of one frame. They send no events before the frame is answered.
 pub(crate) struct PendingSubscriptions {
     streams: Arc<Streams>,
     begun: Mutex<Vec<(u64, Follower)>>,
@@ -128,7 +128,7 @@ pub(crate) struct PendingSubscriptions {
 
 impl fmt::Debug for PendingSubscriptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Beginning").field("streams", &self.streams).finish_non_exhaustive()
+        f.debug_struct("PendingSubscriptions").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
@@ -136,7 +136,7 @@ impl PendingSubscriptions {
     /// Opens a stream.
     ///
     /// # Errors
-    /// As [`Follower::open`], and `CONFLICT` where the connection has as many as it may.
+    /// Those of [`Follower::open`], and `CONFLICT` if the connection already has [`MAX_STREAMS`] streams.
     pub(super) fn subscribe(
         &self,
         engine: &Arc<Engine>,
@@ -158,10 +158,10 @@ impl PendingSubscriptions {
         Ok(SubscribeResult { subscription_id: id, cursor: after, truncated })
     }
 
-    /// Ends a stream. Events that are on their way may still arrive.
+    /// Ends a stream. Events that are already queued may still be sent.
     ///
     /// # Errors
-    /// `NOT_FOUND` where there is none of that number.
+    /// `NOT_FOUND` if there is no stream with this number.
     pub(super) fn unsubscribe(&self, id: u64) -> Result<(), ApiError> {
         match self.streams.open().remove(&id) {
             Some(stream) => {
@@ -172,22 +172,22 @@ impl PendingSubscriptions {
         }
     }
 
-    /// Lets the streams tell.
+    /// Starts to send the events of the streams.
     fn follow(&self) {
         let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
         for (id, follower) in begun {
             let mut open = self.streams.open();
-            // It may have been ended by a call of the same frame.
-            if let Some(place) = open.get_mut(&id) {
-                let task = tokio::spawn(tell(id, follower, self.streams.out.clone()));
-                *place = Some(task.abort_handle());
+            // A call of the same frame may have ended the stream.
+            if let Some(handle) = open.get_mut(&id) {
+                let task = tokio::spawn(send_events(id, follower, self.streams.out.clone()));
+                *handle = Some(task.abort_handle());
             }
         }
     }
 }
 
-/// Sends the events of one stream. Reads the next ones when these are on their way.
-async fn tell(id: u64, mut follower: Follower, out: mpsc::Sender<Answer>) {
+/// Sends the events of one stream. Reads the next page when the previous one is queued.
+async fn send_events(id: u64, mut follower: Follower, out: mpsc::Sender<Answer>) {
     while let Some(step) = follower.next().await {
         let Step::Events(events) = step else { continue };
         for event in &events {
@@ -200,7 +200,7 @@ async fn tell(id: u64, mut follower: Follower, out: mpsc::Sender<Answer>) {
     let _ = out.send(ended.to_string().into()).await;
 }
 
-/// The envelope of an event, with the number of the stream that it comes by.
+/// The notification for an event, with the number of its stream.
 fn notification(id: u64, event: &Event) -> String {
     let mut params = serde_json::to_value(event).unwrap_or_default();
     if let Value::Object(members) = &mut params {

@@ -1,7 +1,8 @@
-//! Who may call over TCP: whoever has a token, by a `Host` that was meant, from no foreign web page.
+//! Access control for TCP: a request needs a valid token, a known `Host` header, and no foreign `Origin`.
 //!
-//! A page in a browser can send requests to a port of the machine that it runs on, also under a name of its own that it
-//! lets point there. The tokens alone would hold; the two other checks refuse such requests before it is looked at.
+//! A web page in a browser can send requests to local ports, also through a DNS name of its own that points to this
+//! machine (DNS rebinding). The token protects against that. The checks of `Host` and `Origin` reject such requests
+//! before the token is checked.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use ostler_protocol::{ApiError, ErrorKind};
 /// Random bytes of a token, written as twice as many hexadecimal digits.
 const TOKEN_BYTES: usize = 32;
 
-/// What requests over TCP must have.
+/// Checks the requests over TCP.
 #[derive(Clone)]
 pub struct Guard {
     tokens: Arc<ClientTokens>,
@@ -45,21 +46,21 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// What a request may do.
+/// Result of a successful check.
 #[derive(Debug)]
 enum Passed {
-    /// What the holder of a token may do.
+    /// A request with a valid token.
     Holder(Arc<ClientToken>),
-    /// Ask what an origin may send: a browser does so before it sends the token.
+    /// A CORS preflight request of an allowed origin, which has no token.
     Preflight,
 }
 
 impl Guard {
-    /// For the address that the host listens on. The token of that file, which is made (0600) if it is not there, becomes
-    /// the access token `default`.
+    /// A guard for the address that the host listens on. The token in `token_file` becomes the access token `default`.
+    /// The file is created with mode 0600 if it does not exist.
     ///
     /// # Errors
-    /// If the token cannot be had.
+    /// If the token can be neither read nor created.
     pub fn new(
         config: &HttpConfig,
         address: SocketAddr,
@@ -81,13 +82,13 @@ impl Guard {
         Self { tokens, hosts: hosts.into(), origins, budgets: Arc::default(), refused: Refusals::new() }
     }
 
-    /// The same, with the budgets that all transports share.
+    /// Sets the budgets that all transports share.
     pub(super) fn sharing(mut self, budgets: Arc<Budgets>) -> Self {
         self.budgets = budgets;
         self
     }
 
-    /// Who sends a request, or why it is refused.
+    /// Checks a request. Returns the token of its sender, or the error response.
     fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Passed, (StatusCode, ApiError)> {
         let refused = |status, message: &str| Err((status, ApiError::new(ErrorKind::PolicyDenied, message)));
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -96,7 +97,7 @@ impl Guard {
         if count(header::HOST) != 1 || !self.hosts.contains(&host) {
             return refused(StatusCode::FORBIDDEN, "the Host header names no host that is served here");
         }
-        // Of two, only one could be looked at.
+        // Only the first of two headers would be checked.
         for name in [header::ORIGIN, header::AUTHORIZATION] {
             if count(name.clone()) > 1 {
                 return refused(StatusCode::FORBIDDEN, &format!("a request has at most one header {name}"));
@@ -107,7 +108,7 @@ impl Guard {
         {
             return refused(StatusCode::FORBIDDEN, "pages of this origin may not call; see [http] allowed_origins");
         }
-        // It is told nothing but what an origin that is allowed may send.
+        // The answer contains only what an allowed origin may send.
         if method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             return Ok(Passed::Preflight);
         }
@@ -115,10 +116,10 @@ impl Guard {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        // A script in a browser cannot set that header for a WebSocket.
+        // A script in a browser cannot set `Authorization` for a WebSocket, but it can name a subprotocol.
         let protocols = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
         let protocol = protocols.split(',').find_map(|name| name.trim().strip_prefix(PROTOCOL_TOKEN));
-        if let Some(token) = bearer.or(protocol).and_then(|given| self.tokens.authenticate(given)) {
+        if let Some(token) = bearer.or(protocol).and_then(|token| self.tokens.authenticate(token)) {
             return Ok(Passed::Holder(token));
         }
         let error = ApiError::new(ErrorKind::PolicyDenied, "the token is missing, wrong, expired or revoked").hint(
@@ -129,13 +130,13 @@ impl Guard {
     }
 }
 
-/// Where the token lies.
+/// The file of the default token.
 #[must_use]
 pub fn token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("http.token")
 }
 
-/// Lets nothing through to the router that the guard refuses.
+/// Puts the guard in front of a router.
 pub(super) fn protect(router: Router, guard: Guard) -> Router {
     let origins: Vec<HeaderValue> = guard.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     let cors = CorsLayer::new().allow_origin(origins).allow_methods([Method::GET, Method::POST]).allow_headers([
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_opens() {
+    fn rejects_requests_without_a_valid_token() {
         let host = ("host", "127.0.0.1:7787");
         let bearer = format!("Bearer {TOKEN}");
         assert_eq!(status(&Method::POST, &[host, ("authorization", &bearer)]), 200);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_must_be_meant() {
+    fn rejects_unknown_host_headers() {
         let bearer = ("authorization", format!("Bearer {TOKEN}"));
         for (host, wanted) in [
             ("localhost:7787", 200),
@@ -244,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn foreign_pages_are_refused_even_with_the_token() {
+    fn rejects_foreign_origins_even_with_a_token() {
         let (host, bearer) = (("host", "localhost:7787"), format!("Bearer {TOKEN}"));
         let from = |origin| status(&Method::POST, &[host, ("authorization", &bearer), ("origin", origin)]);
         assert_eq!(from("http://localhost:5173"), 200);
         for foreign in ["https://evil.example", "null", "http://localhost:7787", "http://localhost:5173.evil.example"] {
             assert_eq!(from(foreign), 403, "{foreign}");
         }
-        // Whichever of two is looked at, the other one is not.
+        // With two headers, one of them would not be checked.
         let allowed = ("origin", "http://localhost:5173");
         let bearer = ("authorization", bearer.as_str());
         for foreign in [("origin", "https://evil.example"), allowed] {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_made_once_and_a_weak_one_refused() {
+    fn creates_token_once_and_rejects_weak_token() {
         let folder = tempfile::tempdir().unwrap();
         let path = token_file(folder.path());
         let read = || secret_file::read_or_make::<TOKEN_BYTES, _>(&path, in_hex, parse_token);

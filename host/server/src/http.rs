@@ -1,4 +1,4 @@
-//! HTTP, whatever carries it: `POST /rpc`, `GET /events`, `GET /ws`, `GET /lines`, `GET /healthz`.
+//! The HTTP routes of all transports: `POST /rpc`, `GET /events`, `GET /ws`, `GET /lines`, `GET /healthz`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::budget::{Exhausted, Reading, STALL_TIME, Working};
+use super::budget::{Exhausted, ReadPermit, STALL_TIME, WorkPermit};
 use super::peer::Peer;
 use super::rpc::{self, Answer, Caller};
 use super::server::Connections;
@@ -28,13 +28,13 @@ use ostler_protocol::methods::{ORIGIN_HEADER, PROTOCOL, VERSION_HEADER};
 use ostler_protocol::{AccessClass, ApiError, ErrorKind};
 use ostler_test_hooks::clock::patience;
 
-/// Largest frame: a prompt of 8 MiB and its attachments fit well.
+/// Maximum size of a frame, in bytes. Fits a prompt of 8 MiB with its attachments.
 pub(super) const MAX_FRAME: usize = 48 << 20;
 
-/// How long a client may take over the whole of a frame.
+/// Time limit to receive a complete frame.
 pub(super) const FRAME_TIME: Duration = Duration::from_secs(60);
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) connections: Connections,
 }
 
-/// Who asks, as they say; anything else is `rpc`. Over TCP nobody can say that they are the command line.
+/// The origin that a client states in its header, or `rpc` if it is unknown. Over TCP it always is `http`.
 pub(super) fn origin(peer: &Peer, headers: &HeaderMap) -> String {
     if peer.is_remote() {
         return "http".to_owned();
@@ -51,7 +51,7 @@ pub(super) fn origin(peer: &Peer, headers: &HeaderMap) -> String {
     named.filter(|name| matches!(*name, "cli" | "rpc" | "http" | "mcp")).unwrap_or("rpc").to_owned()
 }
 
-/// What every transport over HTTP serves.
+/// The routes of every transport.
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/rpc", post(call))
@@ -96,9 +96,9 @@ async fn call(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>
         }
     };
     match rpc::answer(&shared.engine, &caller, &frame).await {
-        Some(Answer { text, held }) if held.is_empty() => json_response(StatusCode::OK, text),
-        Some(Answer { text, held }) => {
-            let body = Body::new(Held { body: Full::from(text), _held: held });
+        Some(Answer { text, permits }) if permits.is_empty() => json_response(StatusCode::OK, text),
+        Some(Answer { text, permits }) => {
+            let body = Body::new(CountedBody { body: Full::from(text), _permits: permits });
             let mut response = with_version((StatusCode::OK, body).into_response());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
@@ -107,13 +107,13 @@ async fn call(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>
     }
 }
 
-/// An answer that is counted until it is written.
-struct Held {
+/// The body of an answer, with the permits that it occupies until it is written.
+struct CountedBody {
     body: Full<Bytes>,
-    _held: Vec<OwnedSemaphorePermit>,
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
-impl HttpBody for Held {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -135,13 +135,13 @@ impl HttpBody for Held {
 
 /// Why a frame was not read.
 pub(super) enum FrameError {
-    /// It is longer than is taken.
+    /// It is longer than [`MAX_FRAME`].
     TooLarge,
-    /// The connection ended within it.
+    /// The connection ended before the frame was complete.
     Broken,
-    /// It is large, and there was no room for it in time.
+    /// It is large, and no permit was free in time.
     Exhausted,
-    /// It is large, and nothing more came of it for too long.
+    /// It is large, and its next part did not arrive within [`STALL_TIME`].
     Stalled,
 }
 
@@ -151,19 +151,19 @@ impl From<Exhausted> for FrameError {
     }
 }
 
-/// Waits for the next part of a frame; of a large one not for long, because it has a place that others want.
-pub(super) async fn part<T>(reading: Option<&Reading>, part: impl Future<Output = T>) -> Result<T, FrameError> {
+/// Waits for the next part of a frame. For a large frame at most [`STALL_TIME`], because it occupies a shared permit.
+pub(super) async fn part<T>(reading: Option<&ReadPermit>, part: impl Future<Output = T>) -> Result<T, FrameError> {
     match reading {
         None => Ok(part.await),
         Some(_) => tokio::time::timeout(patience(STALL_TIME), part).await.map_err(|_| FrameError::Stalled),
     }
 }
 
-/// Reads a frame. One that is large, or becomes so, goes on when there is a place for it.
-async fn read_frame(mut body: Body, peer: &Peer) -> Result<(Vec<u8>, Option<Working>), FrameError> {
-    // What the client says of its length, if it says anything.
-    let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if said > MAX_FRAME {
+/// Reads a frame. A large frame waits for a permit.
+async fn read_frame(mut body: Body, peer: &Peer) -> Result<(Vec<u8>, Option<WorkPermit>), FrameError> {
+    // The length that the client declares, if any.
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > MAX_FRAME {
         return Err(FrameError::TooLarge);
     }
     let mut reading = None;
@@ -176,7 +176,7 @@ async fn read_frame(mut body: Body, peer: &Peer) -> Result<(Vec<u8>, Option<Work
         if reading.is_none() {
             reading = peer.budget().read(frame.len() + piece.len()).await?;
             if reading.is_some() {
-                frame.reserve_exact(said.saturating_sub(frame.len()));
+                frame.reserve_exact(declared.saturating_sub(frame.len()));
             }
         }
         frame.extend_from_slice(&piece);

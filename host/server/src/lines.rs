@@ -1,5 +1,5 @@
-//! `GET /lines`: JSON-RPC over a connection that was upgraded to plain lines, one frame on each. What `ostler rpc --stdio`
-//! hands through.
+//! `GET /lines`: JSON-RPC over a connection that is upgraded to plain lines, one frame per line. `ostler rpc --stdio`
+//! connects it to standard input and output.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::budget::Reading;
+use super::budget::ReadPermit;
 use super::duplex::{self, Session};
 use super::http::{FRAME_TIME, FrameError, MAX_FRAME, Shared, failure, origin, part};
 use super::peer::Peer;
@@ -27,8 +27,8 @@ pub(super) async fn upgrade(
     Extension(peer): Extension<Arc<Peer>>,
     mut request: Request,
 ) -> Response {
-    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    if !asked.is_some_and(|protocol| protocol.eq_ignore_ascii_case(LINES_PROTOCOL)) {
+    let protocol = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if !protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(LINES_PROTOCOL)) {
         let message = format!("ask for it with `Connection: upgrade` and `Upgrade: {LINES_PROTOCOL}`");
         let mut response = failure(StatusCode::UPGRADE_REQUIRED, &ApiError::new(ErrorKind::InvalidParams, message));
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static(LINES_PROTOCOL));
@@ -63,8 +63,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
         _ = closing.wait_for(|closing| *closing) => true,
         () = peer.ended() => true,
     };
-    // Whoever has said everything may still wait for answers: a cancel's takes as long as its run. A host that ends does
-    // not wait.
+    // A client that has closed its side may still wait for answers: that of a cancel takes as long as the run. A host
+    // that is ending does not wait.
     if stopping {
         drop(session);
     } else {
@@ -77,10 +77,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     duplex::finish_writing(writer).await;
 }
 
-/// Reads lines until there are no more.
+/// Reads and processes lines until the connection ends.
 async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session, peer: &Peer) {
     loop {
-        // An idle client may wait as long as it likes; one that has begun a line may not.
+        // There is no time limit between lines, only within a line.
         match reader.fill_buf().await {
             Ok([]) | Err(_) => return,
             Ok(_) => {}
@@ -112,11 +112,11 @@ async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session,
     }
 }
 
-/// One line; the last needs no end.
+/// Reads one line. The last line needs no line end.
 async fn line<R: AsyncRead + Unpin>(
     reader: &mut BufReader<R>,
     peer: &Peer,
-) -> Result<(Vec<u8>, Option<Reading>), FrameError> {
+) -> Result<(Vec<u8>, Option<ReadPermit>), FrameError> {
     let (mut line, mut reading) = (Vec::new(), None);
     loop {
         let read = part(reading.as_ref(), reader.fill_buf()).await?.map_err(|_| FrameError::Broken)?;
@@ -141,12 +141,12 @@ async fn line<R: AsyncRead + Unpin>(
 }
 
 async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut waiting: mpsc::Receiver<Answer>) {
-    while let Some(Answer { mut text, held }) = waiting.recv().await {
+    while let Some(Answer { mut text, permits }) = waiting.recv().await {
         text.push('\n');
         if writer.write_all(text.as_bytes()).await.is_err() {
             return;
         }
-        drop(held);
+        drop(permits);
         if waiting.is_empty() && writer.flush().await.is_err() {
             return;
         }

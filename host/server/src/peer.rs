@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and what they may do.
+//! The peer of a connection and its permissions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use super::slots::Slot;
 use ostler_engine::ClientToken;
 use ostler_protocol::{AccessClass, Actor, ApiError, ErrorKind};
 
-/// The other end of a connection. What is checked here is checked for every call: a token can be revoked and can expire
-/// while a connection lives.
+/// The peer of a connection. Its permissions are checked for every call, because a token can be revoked or expire while
+/// the connection is open.
 pub(crate) struct Peer {
     actor: Actor,
     class: AccessClass,
@@ -17,10 +17,10 @@ pub(crate) struct Peer {
     remote: Option<Remote>,
 }
 
-/// What is known of a peer over TCP.
+/// Data of a peer over TCP.
 struct Remote {
     token: Arc<ClientToken>,
-    /// Counted as long as anything of the connection is there.
+    /// Counts the connection while any part of it exists.
     _slot: Option<Arc<Slot>>,
 }
 
@@ -31,23 +31,23 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// The user, on the unix socket.
+    /// A process of the user on the unix socket.
     pub(super) fn unix(pid: i32, uid: u32, budget: Arc<Budget>) -> Self {
         Self { actor: Actor::Unix { pid, uid }, class: AccessClass::Operate, budget, remote: None }
     }
 
-    /// The holder of a token, over TCP.
+    /// A client with a token over TCP.
     pub(super) fn holder(token: Arc<ClientToken>, budget: Arc<Budget>, slot: Option<Arc<Slot>>) -> Self {
         let (actor, class) = (Actor::Token(token.name().to_owned()), token.class());
         Self { actor, class, budget, remote: Some(Remote { token, _slot: slot }) }
     }
 
-    /// Who it is, for the audit trail.
+    /// The actor for the audit trail.
     pub(crate) const fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// Whether it is connected over TCP.
+    /// Whether the peer is connected over TCP.
     pub(crate) const fn is_remote(&self) -> bool {
         self.remote.is_some()
     }
@@ -56,10 +56,10 @@ impl Peer {
         &self.budget
     }
 
-    /// Whether the peer may do something that needs a class.
+    /// Checks that the peer has a class. `what` names the operation in the error.
     ///
     /// # Errors
-    /// `POLICY_DENIED` that says which class is needed, which one the peer has, and how to get it.
+    /// `POLICY_DENIED` with the required class, the class of the peer, and a hint.
     pub(crate) fn require(&self, class: AccessClass, what: &str) -> Result<(), ApiError> {
         if let Some(remote) = &self.remote {
             remote.token.check()?;
@@ -73,7 +73,7 @@ impl Peer {
         )))
     }
 
-    /// Returns when the peer's token may not be used any more.
+    /// Returns when the peer's token is revoked or expires. Never returns on the unix socket.
     pub(super) async fn ended(&self) {
         match &self.remote {
             None => std::future::pending().await,

@@ -1,9 +1,10 @@
 //! Schemas in a form that code generators understand.
 //!
-//! schemars writes valid JSON Schema, but generators do not support all of it: `"type": ["string", "null"]`, constants as
-//! `oneOf`, arrays without `items`, schemas without a name. Here, each schema gets a `title` that is unique in the document and
-//! says where it is, constants become `enum`, and what may be of several types becomes `anyOf`. Optional members are left out
-//! instead of being null, and have a default: without one, the classes of a generated Python client require them.
+//! schemars writes valid JSON Schema, but generators do not support all of it: `"type": ["string", "null"]`, constants
+//! as `oneOf`, arrays without `items`, schemas without a name. Here, each schema gets a `title` that is unique in the
+//! document and names its location, constants become `enum`, and a choice of types becomes `anyOf`. Optional members
+//! are left out instead of being null, and have a default: without one, the classes of a generated Python client
+//! require them.
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +20,7 @@ pub(super) enum Presence {
     Optional,
 }
 
-/// Puts a schema into that form. `title` names it; the titles of its parts begin with it.
+/// Converts a schema to this form. `title` becomes its title; the titles of its parts begin with it.
 pub(super) fn portable(schema: &mut Value, title: &str, presence: Presence) {
     if *schema == Value::Bool(true) {
         *schema = json!({});
@@ -52,13 +53,13 @@ pub(super) fn portable(schema: &mut Value, title: &str, presence: Presence) {
             portable(property, &format!("{title}{}", pascal(name)), presence);
         }
     }
-    // Beside a reference, older drafts ignore everything.
+    // Older drafts of JSON Schema ignore all members beside `$ref`.
     if !members.contains_key("$ref") {
         members.insert("title".to_owned(), title.into());
     }
 }
 
-/// One type in `type`, or one in each choice of `anyOf`.
+/// Replaces a list of types by a single `type`, or by `anyOf` with one type in each choice.
 fn name_types(members: &mut Map<String, Value>, presence: Presence) {
     let Some(Value::Array(types)) = members.get("type") else { return };
     let nullable = types.iter().any(|kind| kind == "null");
@@ -93,7 +94,8 @@ fn name_types(members: &mut Map<String, Value>, presence: Presence) {
     *members = shared;
 }
 
-/// The choices of a schema, without null where a value may be left out; a single one takes the place of the choice.
+/// Converts the choices of a schema: removes null if the value is optional, and replaces a single choice by its
+/// content.
 fn choose(members: &mut Map<String, Value>, title: &str, presence: Presence) {
     for name in ["anyOf", "oneOf", "allOf"] {
         let Some(Value::Array(choices)) = members.get_mut(name) else { continue };
@@ -124,7 +126,8 @@ fn choose(members: &mut Map<String, Value>, title: &str, presence: Presence) {
     }
 }
 
-/// The choices as one `enum`, if all are constants of one type. Generators make a type from an `enum`, but not from `oneOf`.
+/// The choices as one `enum`, if all are constants of one type. Generators support `enum`, but not constants in
+/// `oneOf`.
 fn enumeration(choices: &[Value]) -> Option<Map<String, Value>> {
     let kind = choices.first()?.get("type").filter(|kind| kind.is_string())?;
     if choices.iter().all(|choice| choice.get("const").is_none()) {
@@ -169,7 +172,7 @@ fn name_of(choice: &Value, index: usize) -> String {
     constant(choice).or_else(by_property).or_else(by_type).unwrap_or_else(|| (index + 1).to_string())
 }
 
-/// `get_run`, `runId`, `read-only` as names of types.
+/// Converts `get_run`, `runId` or `read-only` to the name of a type: `GetRun`, `RunId`, `ReadOnly`.
 pub(super) fn pascal(name: &str) -> String {
     let words = name.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words

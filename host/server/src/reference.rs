@@ -1,4 +1,4 @@
-//! `docs/api.md`: the OpenRPC document as a page for people. A test keeps the file true.
+//! Generates `docs/api.md` from the OpenRPC document. A test checks that the file is up to date.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::document::openrpc;
 use super::portable::ENUM_DESCRIPTIONS;
 
-/// Set, the test writes the page instead of comparing it.
+/// If this variable is set, the test writes the page instead of comparing it.
 const UPDATE: &str = "OSTLER_UPDATE_DOCS";
 
 const HEAD: &str = "# API
@@ -103,7 +103,7 @@ fn describe(out: &mut String, schema: &Value) {
     }
 }
 
-/// The known values of a member whose values may grow.
+/// The known values of a member to which later versions may add values.
 fn describe_open_names(out: &mut String, member: &str, schema: &Value) {
     let Some(names) = schema["examples"].as_array().filter(|_| schema["type"] == "string") else { return };
     writeln!(out, "\nValues of `{member}`; later versions may add others:\n").unwrap();
@@ -113,7 +113,7 @@ fn describe_open_names(out: &mut String, member: &str, schema: &Value) {
     }
 }
 
-/// The type that a schema stands for, in a few words.
+/// A short description of the type of a schema.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
         return format!("[{name}](#{})", name.to_lowercase());
@@ -169,12 +169,12 @@ fn cell(text: &str) -> String {
 }
 
 #[test]
-fn the_page_of_the_api_is_true() {
+fn api_page_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
     let page = page();
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(path, &page).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == page, "docs/api.md is not what the types say; {UPDATE}=1 writes it anew");
+    assert!(written == page, "docs/api.md is not up to date; {UPDATE}=1 writes it again");
 }

@@ -1,19 +1,19 @@
-//! Lines in the log for what is refused, few enough that nobody can fill the disk with them.
+//! Rate limit for reports about refused requests, so that they cannot fill the disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two lines about the same.
+/// Minimum time between two reports of one kind.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Counts refusals of one kind. The first one is told at once, those of the next minute together.
+/// Counts refusals of one kind. Reports the first at once, and those of the following [`PERIOD`] together.
 #[derive(Clone, Debug)]
 pub(super) struct Refusals(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    told: Option<Instant>,
-    untold: u64,
+    last_report: Option<Instant>,
+    unreported: u64,
 }
 
 impl Refusals {
@@ -21,30 +21,30 @@ impl Refusals {
         Self(Arc::default())
     }
 
-    /// Counts one. Calls `tell` with the number of refusals that are to be told of now, and later with those that came
-    /// meanwhile. Needs a runtime.
-    pub(super) fn count(&self, tell: impl Fn(u64) + Send + 'static) {
-        let Some(told) = self.note(Instant::now()) else { return };
-        tell(told);
+    /// Counts a refusal. Calls `report` with the number of refusals to report now, and after [`PERIOD`] with the number
+    /// since then. Must be called inside a tokio runtime.
+    pub(super) fn count(&self, report: impl Fn(u64) + Send + 'static) {
+        let Some(count) = self.note(Instant::now()) else { return };
+        report(count);
         let refusals = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(PERIOD).await;
-            let untold = std::mem::take(&mut refusals.lock().untold);
-            if untold > 0 {
-                tell(untold);
+            let unreported = std::mem::take(&mut refusals.lock().unreported);
+            if unreported > 0 {
+                report(unreported);
             }
         });
     }
 
-    /// How many are to be told of now.
+    /// Counts a refusal. Returns the number to report now; `None` within [`PERIOD`] of the last report.
     fn note(&self, now: Instant) -> Option<u64> {
         let mut state = self.lock();
-        if state.told.is_some_and(|told| now.duration_since(told) < PERIOD) {
-            state.untold += 1;
+        if state.last_report.is_some_and(|last| now.duration_since(last) < PERIOD) {
+            state.unreported += 1;
             return None;
         }
-        state.told = Some(now);
-        Some(std::mem::take(&mut state.untold) + 1)
+        state.last_report = Some(now);
+        Some(std::mem::take(&mut state.unreported) + 1)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_refusals_make_one_line_a_minute() {
+    fn reports_refusals_at_most_once_a_minute() {
         let refusals = Refusals::new();
         let begin = Instant::now();
         assert_eq!(refusals.note(begin), Some(1));

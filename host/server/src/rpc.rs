@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0: from bytes to calls and back. Knows no transport.
+//! JSON-RPC 2.0: parses frames, runs their calls, and formats the answers. Independent of the transport.
 
 use std::sync::Arc;
 
@@ -13,32 +13,33 @@ use super::peer::Peer;
 use ostler_engine::{AuditEntry, Engine};
 use ostler_protocol::{ApiError, AuditKind, ErrorKind};
 
-/// Most calls in one batch.
+/// Maximum number of calls in one batch.
 const MAX_BATCH: usize = 100;
 
-/// Most values in one frame: each takes up to a hundred times the bytes in memory that it takes on the wire.
+/// Maximum number of values in one frame. In memory, a value can take a hundred times its bytes on the wire.
 const MAX_VALUES: usize = 250_000;
 
-/// How deep a frame may be nested: what it says comes back inside of other documents, which must be readable too.
+/// Maximum nesting of a frame. Its values are embedded in other documents, which must be readable, too.
 const MAX_DEPTH: usize = 96;
 
-/// Bytes of the answers to one batch after which no more of its calls are made: they lie in memory until they are read.
+/// Size of the answers of one batch, in bytes, after which its other calls are not run: answers stay in memory until
+/// read.
 const MAX_BATCH_ANSWER: usize = 8 << 20;
 
-/// The parameter that carries variables of the caller, and with them the choice of programs.
+/// The parameter with variables of the caller. Its `PATH` decides which programs run.
 const VARIABLES: &str = "clientEnvironment";
 
-/// Methods that take a start payload. An array may hold all of it as one object, too.
+/// Methods with a start payload. It can be passed as the single element of an array, too.
 const START_METHODS: &[&str] = &["start_run", "send_conversation_message"];
 
-/// Who calls.
+/// The caller of a method.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// `cli`, `rpc`, `http` or `mcp`.
     pub(crate) origin: String,
-    /// Who is at the other end, and what they may do.
+    /// The peer with its permissions.
     pub(crate) peer: Arc<Peer>,
-    /// Where event streams can be begun: on connections that stay.
+    /// For `subscribe`: only on persistent connections.
     pub(crate) streams: Option<Arc<PendingSubscriptions>>,
 }
 
@@ -46,17 +47,17 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) text: String,
-    /// Held until the text is written: what the peer may have of answers that are not read yet.
-    pub(crate) held: Vec<OwnedSemaphorePermit>,
+    /// Permits of the peer's budget. They must live until the text is written.
+    pub(crate) permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl From<String> for Answer {
     fn from(text: String) -> Self {
-        Self { text, held: Vec::new() }
+        Self { text, permits: Vec::new() }
     }
 }
 
-/// Answers one frame, a call or a batch. None where there is nothing to answer, because all were notifications.
+/// Answers a frame: a call or a batch. `None` if it contains only notifications.
 pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Answer> {
     let bytes = frame.len();
     if let Err(message) = check_shape(frame) {
@@ -73,7 +74,7 @@ pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) 
         let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
         return Some(failure(Value::Null, -32600, &message).to_string().into());
     }
-    let Ok(held) = caller.peer.budget().batch(bytes).await else {
+    let Ok(permit) = caller.peer.budget().batch(bytes).await else {
         let error = ApiError::new(ErrorKind::Conflict, "too many batches of this client are not answered yet")
             .hint("read the answers of the earlier ones, then send it again")
             .retryable(true);
@@ -93,10 +94,10 @@ pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) 
         return None;
     }
     answers.push(']');
-    Some(Answer { text: answers, held: vec![held] })
+    Some(Answer { text: answers, permits: vec![permit] })
 }
 
-/// The answer to a call of a batch whose answers are too large already. Nothing of it was done.
+/// The error for a call that was not run because the answers of its batch are too large.
 fn not_made(call: Value) -> Option<String> {
     let id = match read(call) {
         Ok((id, _)) => id?,
@@ -108,13 +109,13 @@ fn not_made(call: Value) -> Option<String> {
     Some(refusal(&id, &error))
 }
 
-/// One call whose form is right.
+/// A well-formed call.
 struct Call {
     method: &'static Method,
     params: Value,
 }
 
-/// Bounds what a frame becomes in memory, before it does.
+/// Checks the number of values and the nesting of a frame before it is parsed.
 fn check_shape(frame: &[u8]) -> Result<(), String> {
     let (mut values, mut depth) = (0_usize, 0_usize);
     let (mut in_text, mut escaped) = (false, false);
@@ -148,7 +149,7 @@ fn check_shape(frame: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The answer to a call that worked.
+/// The response of a successful call.
 #[derive(Serialize)]
 struct Success<'a> {
     jsonrpc: &'static str,
@@ -165,7 +166,7 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
         Ok(call) => call,
         Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message)).to_string()),
     };
-    // Storage, plugins and processes block; nothing of that happens on the threads that serve connections.
+    // Storage, plugins and processes block, so methods do not run on the threads that serve connections.
     let (engine, caller) = (Arc::clone(engine), caller.clone());
     let name = call.method.name;
     let done = tokio::task::spawn_blocking(move || {
@@ -186,10 +187,10 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
     })
 }
 
-/// Whether the caller may make this call.
+/// Checks whether the caller may make this call.
 ///
 /// # Errors
-/// `POLICY_DENIED` that says what it needs.
+/// `POLICY_DENIED` with the requirement.
 fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
     caller.peer.require(call.method.class, call.method.name)?;
     if caller.peer.is_remote() && call.params.get(VARIABLES).is_some_and(|variables| !variables.is_null()) {
@@ -201,12 +202,12 @@ fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Puts a refused call on record.
+/// Records a refused call in the audit trail.
 fn note_refusal(engine: &Engine, caller: &Caller, method: &str) {
     engine.audit().append_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
 }
 
-/// The answer to a call that did not work.
+/// The response of a failed call.
 fn refusal(id: &Value, error: &ApiError) -> String {
     let (code, message) = (code(error.kind), &error.message);
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}}).to_string()
@@ -214,7 +215,8 @@ fn refusal(id: &Value, error: &ApiError) -> String {
 
 type Read = (Option<Value>, Result<Call, (i32, String)>);
 
-/// Reads one call: its id, and what to do or what is wrong with it. What is no call at all is answered with id null.
+/// Reads a call: its id, and the call or its error. `Err` is the response to something that is not a call; its id may
+/// be null.
 fn read(call: Value) -> Result<Read, Value> {
     let Value::Object(mut call) = call else {
         return Err(failure(Value::Null, -32600, "a call is a JSON object"));
@@ -244,7 +246,7 @@ fn find(name: &str) -> Result<&'static Method, (i32, String)> {
     })
 }
 
-/// Parameters by name, whichever way they were sent.
+/// Converts parameters to an object with names.
 fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String)> {
     match params {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
@@ -256,7 +258,7 @@ fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String
         }
         Some(Value::Array(values)) if values.len() <= method.params.len() => {
             let named = method.params.iter().map(|name| (*name).to_owned()).zip(values);
-            // A client that leaves out a parameter before another one has nothing else to send in its place.
+            // In an array, null stands for an omitted parameter.
             Ok(Value::Object(named.filter(|(_, value)| !value.is_null()).collect()))
         }
         Some(Value::Array(_)) if method.params.is_empty() => {
@@ -288,7 +290,7 @@ pub(super) const fn code(kind: ErrorKind) -> i32 {
     }
 }
 
-/// The same answer without secrets: it may quote what was called.
+/// Redacts the error of a response, which may quote the call.
 fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
     if let Some(error) = answer.get_mut("error") {
         engine.redactors().redact_document(error);
@@ -296,12 +298,12 @@ fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
     answer
 }
 
-/// The answer to a frame that could not be read.
+/// The response to an unreadable frame.
 pub(super) fn unreadable(message: &str) -> String {
     failure(Value::Null, -32700, message).to_string()
 }
 
-/// An answer to what could not be called at all.
+/// The response to a malformed or unknown call.
 fn failure(id: impl Into<Value>, code: i32, message: &str) -> Value {
     let error = ApiError::new(ErrorKind::InvalidParams, message);
     json!({"jsonrpc": "2.0", "id": id.into(), "error": {"code": code, "message": message, "data": error}})
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_a_call_is_checked() {
+    fn rejects_malformed_calls() {
         assert_eq!(code_of(json!(7)), -32600);
         assert_eq!(code_of(json!({"jsonrpc": "1.0", "id": 1, "method": "get_status"})), -32600);
         assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": {}, "method": "get_status"})), -32600);
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_become_names() {
+    fn maps_positional_parameters_to_names() {
         let (_, call) =
             read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
         assert_eq!(call.unwrap_or_else(|_| panic!("a call")).params, json!({"runId": "a", "after": 3}));
@@ -369,14 +371,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_method_is_answered_with_the_nearest() {
+    fn unknown_method_suggests_the_nearest() {
         let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "list_run"})).unwrap();
         let Err((_, message)) = call else { panic!("there is no such method") };
         assert!(message.contains("\"list_runs\""), "{message}");
     }
 
     #[test]
-    fn a_frame_that_would_fill_the_memory_is_refused_unread() {
+    fn rejects_frame_with_too_many_values_before_parsing() {
         let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
         assert!(check_shape(many.as_bytes()).is_err());
         let deep = "[".repeat(MAX_DEPTH + 1);
@@ -387,14 +389,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_the_reader(text in ".{0,200}") {
+        fn arbitrary_text_never_panics(text in ".{0,200}") {
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
                 let _ = read(value);
             }
         }
 
         #[test]
-        fn no_call_breaks_the_reader(method in ".{0,30}", id in any::<Option<i64>>(), positions in 0_usize..6) {
+        fn arbitrary_call_never_panics(method in ".{0,30}", id in any::<Option<i64>>(), positions in 0_usize..6) {
             let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": vec![1; positions]});
             let _ = read(call);
         }

@@ -1,4 +1,4 @@
-//! The transports: a unix socket for this user, and loopback TCP where the configuration asks for it.
+//! The transports: a unix socket for this user, and TCP if configured.
 
 use std::convert::Infallible;
 use std::fs::Permissions;
@@ -31,29 +31,30 @@ use ostler_private_files::SocketAddress;
 use ostler_protocol::{Actor, ApiError, AuditKind, ErrorKind};
 use ostler_runner::{Standing, standing_of_peer};
 
-/// How long a client may take over its headers.
+/// Time limit for the headers of a request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
-/// Bytes that a client's headers may have, and how many headers.
+/// Maximum size of the headers of a request, in bytes.
 const MAX_HEAD: usize = 64 << 10;
+/// Maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
 
-/// Refused connections on the unix socket that are told why, at a time. Others are closed.
+/// Maximum number of refused connections on the unix socket that get an error response at a time. Others are closed.
 const MAX_REFUSED: usize = 8;
 
-/// How long it may take to see who connects.
+/// Time limit to identify the process that connects.
 const IDENTIFY_TIME: Duration = Duration::from_secs(5);
 
-/// How long a refused connection may take to hear why.
+/// Time limit to send the error response to a refused connection.
 const REFUSED_TIME: Duration = Duration::from_secs(5);
 
-/// How long open connections get to finish when the host ends.
+/// Time limit for open connections to finish when the host ends.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 
-/// Before the next try where a connection could not be taken: others will be closed.
+/// Pause after a failed accept. Meanwhile, other connections can close and free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Open connections, for whoever wants to know whether the host is idle.
+/// The number of open connections. A host with open connections is not idle.
 #[derive(Clone, Debug)]
 pub struct Connections {
     open: watch::Sender<usize>,
@@ -66,7 +67,7 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// How many there are, and word of each change.
+    /// The current number, with notification of changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<usize> {
         self.open.subscribe()
@@ -87,20 +88,20 @@ impl Drop for Open {
     }
 }
 
-/// Where the host listens over TCP.
+/// The TCP transport.
 #[derive(Debug)]
 pub struct Tcp {
-    /// The socket, listening.
+    /// The listening socket.
     pub listener: TcpListener,
-    /// Who is let in.
+    /// Checks the requests.
     pub guard: Guard,
 }
 
-/// Makes the socket (0600), in the place of one that a dead host left behind. The caller holds the data folder's lock,
-/// so no living host listens there.
+/// Creates the unix socket with mode 0600. Replaces a socket that a dead host has left: the caller has the lock of the
+/// data folder, so no running host listens there.
 ///
 /// # Errors
-/// If the place is taken by something that is no socket, or the socket cannot be made.
+/// If the path exists and is not a socket, or the socket cannot be created.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => std::fs::remove_file(path)?,
@@ -116,7 +117,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `closing` turns true, then lets open requests finish for a moment.
+/// Serves until `closing` is true. Then open requests have up to 3 s to finish.
 pub async fn serve(
     unix: UnixListener,
     tcp: Option<Tcp>,
@@ -131,41 +132,41 @@ pub async fn serve(
         let router = guard::protect(router(shared.clone()), tcp.guard.sharing(Arc::clone(&budgets)));
         tokio::spawn(accept_tcp(tcp.listener, router, connections.clone(), closing.clone()));
     }
-    let door = Arc::new(Door {
+    let guard = Arc::new(UnixGuard {
         engine,
         budgets,
         refused: Refusals::new(),
         answering: Arc::new(tokio::sync::Semaphore::new(MAX_REFUSED)),
     });
-    accept_unix(unix, router(shared), door, connections, closing).await;
+    accept_unix(unix, router(shared), guard, connections, closing).await;
     let mut open = open;
     let _ = tokio::time::timeout(DRAIN_TIME, open.wait_for(|open| *open == 0)).await;
 }
 
-/// Who is let in on the unix socket.
-struct Door {
+/// Access control for the unix socket.
+struct UnixGuard {
     engine: Arc<Engine>,
     budgets: Arc<Budgets>,
     refused: Refusals,
-    /// Refused connections that are being told why.
+    /// Limits the error responses to refused connections.
     answering: Arc<tokio::sync::Semaphore>,
 }
 
-impl Door {
-    /// Who connects, or why they are refused; None where that cannot be told in time. A process can make others wait that
-    /// look at it in `/proc`, so nothing that serves connections does.
+impl UnixGuard {
+    /// Identifies the process that connects, or the reason to refuse it. `None` after [`IDENTIFY_TIME`]. Runs in a
+    /// blocking task, because a process can delay readers of its files in `/proc`.
     async fn identify(self: &Arc<Self>, stream: UnixStream) -> Option<(UnixStream, Result<Peer, Refused>)> {
-        let door = Arc::clone(self);
+        let guard = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
-            let peer = door.peer(&stream);
+            let peer = guard.peer(&stream);
             (stream, peer)
         });
         tokio::time::timeout(IDENTIFY_TIME, looked).await.ok()?.ok()
     }
 
-    /// The same. Blocks. The socket's folder and mode keep other users out; this keeps them out
-    /// where those were changed. What belongs to a run is refused whoever owns it: a run gets what it was given, and the
-    /// host is not part of that.
+    /// Identifies the process that connects. Blocks. The folder and mode of the socket already exclude other users;
+    /// this check remains if they were changed. A process of a run is always refused, because a run must not call the
+    /// host.
     fn peer(&self, stream: &UnixStream) -> Result<Peer, Refused> {
         let user = nix::unistd::geteuid().as_raw();
         let Ok(credentials) = stream.peer_cred() else { return Err(Refused::Unknown) };
@@ -232,7 +233,7 @@ impl Refused {
 async fn accept_unix(
     listener: UnixListener,
     router: Router,
-    door: Arc<Door>,
+    guard: Arc<UnixGuard>,
     connections: Connections,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -243,20 +244,20 @@ async fn accept_unix(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (router, door) = (router.clone(), Arc::clone(&door));
+                let (router, guard) = (router.clone(), Arc::clone(&guard));
                 let (open, closing) = (connections.enter(), closing.clone());
                 tokio::spawn(async move {
-                    match door.identify(stream).await {
+                    match guard.identify(stream).await {
                         Some((stream, Ok(peer))) => {
                             connection(stream, identified(router, Arc::new(peer)), open, closing).await;
                         }
                         Some((stream, Err(refused))) => {
-                            // It must not keep the host from ending when idle.
+                            // A refused connection must not keep an idle host alive.
                             drop(open);
-                            door.note(refused);
-                            refuse(stream, refused, &door).await;
+                            guard.note(refused);
+                            refuse(stream, refused, &guard).await;
                         }
-                        None => door.note(Refused::Unknown),
+                        None => guard.note(Refused::Unknown),
                     }
                 });
             }
@@ -265,9 +266,9 @@ async fn accept_unix(
     }
 }
 
-/// Tells a client why it is refused. Nothing that it sends reaches a method.
-async fn refuse(stream: UnixStream, refused: Refused, door: &Door) {
-    let Ok(_place) = Arc::clone(&door.answering).try_acquire_owned() else { return };
+/// Sends the reason for a refusal to the client. None of its requests reaches a method.
+async fn refuse(stream: UnixStream, refused: Refused, guard: &UnixGuard) {
+    let Ok(_permit) = Arc::clone(&guard.answering).try_acquire_owned() else { return };
     let service =
         hyper::service::service_fn(move |_: Request<Incoming>| async move { Ok::<_, Infallible>(refused.response()) });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -310,7 +311,7 @@ async fn accept_tcp(
     }
 }
 
-/// A router whose requests carry who sends them, as far as the connection tells.
+/// A router that adds the sender, as far as the connection shows it, to each request.
 fn identified<T: Clone + Send + Sync + 'static>(router: Router, who: T) -> TowerToHyperService<Identified<T>> {
     TowerToHyperService::new(Identified { router, who })
 }
@@ -355,7 +356,7 @@ async fn connection<S, T>(
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let closed = async move {
-        // The guard that it returns must not live over the next await.
+        // Drop the guard that it returns before the next await.
         let _ = closing.wait_for(|closing| *closing).await.is_ok();
     };
     let result = tokio::select! {

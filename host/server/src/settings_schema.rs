@@ -1,11 +1,11 @@
-//! The schema of the settings: which sections and keys there are, from the built-in configuration.
+//! The schema of the settings, generated from the built-in configuration.
 
 use schemars::Schema;
 use serde_json::{Map, Value, json};
 
 use ostler_config::Config;
 
-/// Writes the sections into the schema, with the types and values of the built-in configuration.
+/// Adds the sections to the schema, with the types and defaults of the built-in configuration.
 pub(super) fn add_sections(schema: &mut Schema) {
     let Ok(config) = Config::builtin() else { return };
     let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
@@ -18,7 +18,7 @@ pub(super) fn add_sections(schema: &mut Schema) {
     }
 }
 
-/// The keys of a section with their defaults, in words.
+/// A description of a section: its keys with their defaults.
 fn keys_of(section: &Value) -> Option<String> {
     let keys = section.as_object().filter(|members| !members.is_empty())?.iter();
     let keys = keys.map(|(key, value)| match value {
@@ -29,7 +29,7 @@ fn keys_of(section: &Value) -> Option<String> {
     Some(keys.collect::<Vec<_>>().join(", "))
 }
 
-/// What may stand where the defaults have this value. A value that is not set by default may be anything.
+/// The schema for a setting with this default. A setting without a default allows any value.
 fn schema_of(name: &str, value: &Value) -> Value {
     match value {
         Value::Null => json!({}),
@@ -37,7 +37,7 @@ fn schema_of(name: &str, value: &Value) -> Value {
         Value::Number(number) if number.is_f64() => json!({"type": "number", "default": value}),
         Value::Number(_) => json!({"type": "integer", "default": value}),
         Value::String(_) => json!({"type": "string", "default": value}),
-        // A list that is empty by default does not say of what: of texts, but for rules.
+        // An empty default does not show the type of the items: strings, except for rules.
         Value::Array(_) if name == "rules" => json!({"type": "array", "items": {"type": "object"}, "default": value}),
         Value::Array(_) => json!({"type": "array", "items": {"type": "string"}, "default": value}),
         Value::Object(members) => {
@@ -56,7 +56,7 @@ mod tests {
     use ostler_protocol::methods::Settings;
 
     #[test]
-    fn the_document_names_every_setting() {
+    fn document_lists_every_setting() {
         let mut schema = schemars::schema_for!(Settings);
         add_sections(&mut schema);
         assert_eq!(schema.pointer("/properties/scheduler/properties/global/type"), Some(&json!("integer")));

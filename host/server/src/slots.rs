@@ -1,4 +1,4 @@
-//! Connections over TCP, counted: whoever has no token can hold few and not for long, and each token has places of its own.
+//! Limits the number of TCP connections: few and short ones without a token, and a number per token.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -9,16 +9,16 @@ use tokio::sync::Notify;
 
 use ostler_test_hooks::clock::patience;
 
-/// Connections without an authenticated request. One more takes the place of the oldest.
+/// Maximum number of connections without an authenticated request. A further one closes the oldest.
 const MAX_UNKNOWN: usize = 64;
 
-/// Connections of one token.
+/// Maximum number of connections of one token.
 const MAX_OF_TOKEN: usize = 64;
 
-/// How long a connection may take until its first authenticated request.
+/// Time limit for the first authenticated request of a connection.
 const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 
-/// All places.
+/// The slots of all TCP connections.
 #[derive(Default)]
 pub(super) struct Slots {
     state: Mutex<State>,
@@ -26,7 +26,7 @@ pub(super) struct Slots {
 
 #[derive(Default)]
 struct State {
-    /// The oldest first.
+    /// Connections without an authenticated request, oldest first.
     unknown: VecDeque<Weak<Slot>>,
     tokens: HashMap<String, usize>,
 }
@@ -37,7 +37,7 @@ impl fmt::Debug for Slots {
     }
 }
 
-/// The place of one connection, for as long as anything of it is there.
+/// The slot of one connection. It lives as long as any part of the connection.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     holder: Mutex<Option<String>>,
@@ -51,7 +51,7 @@ impl fmt::Debug for Slot {
 }
 
 impl Slots {
-    /// A place for a new connection, of which nothing is known yet. Says whether another one had to go for it.
+    /// A slot for a new connection. Returns whether an older connection was closed for it.
     pub(super) fn enter(self: &Arc<Self>) -> (Arc<Slot>, bool) {
         let slot = Arc::new(Slot { slots: Arc::clone(self), holder: Mutex::default(), close: Notify::new() });
         let mut dropped = false;
@@ -73,8 +73,8 @@ impl Slots {
 }
 
 impl Slot {
-    /// A request came with this token. `false` where the token has as many connections as it may; the first token of a
-    /// connection counts.
+    /// Assigns the connection to a token. `false` if the token already has [`MAX_OF_TOKEN`] connections. A connection
+    /// stays with its first token.
     pub(super) fn authenticated(self: &Arc<Self>, token: &str) -> bool {
         let mut holder = self.holder();
         if holder.is_some() {
@@ -95,7 +95,7 @@ impl Slot {
         self.holder().is_none()
     }
 
-    /// Returns when the connection must go for a newer one, or has had its time without a token.
+    /// Returns when the connection must close: for a newer one, or after [`UNKNOWN_TIME`] without a token.
     pub(super) async fn closed(&self) {
         self.closed_within(patience(UNKNOWN_TIME)).await;
     }
@@ -141,7 +141,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn the_oldest_unknown_connection_goes_for_a_new_one() {
+    async fn new_connection_closes_the_oldest_without_token() {
         let slots = Arc::new(Slots::default());
         let mut open: Vec<_> = (0..MAX_UNKNOWN).map(|_| slots.enter().0).collect();
         assert!(open[0].authenticated("ci"), "this one counts among the token's");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_has_its_time_until_a_token_comes() {
+    async fn closes_connection_without_token_after_time_limit() {
         let slots = Arc::new(Slots::default());
         let (slot, _) = slots.enter();
         slot.closed_within(SHORT).await;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_token_has_places_of_its_own() {
+    fn limits_connections_of_each_token() {
         let slots = Arc::new(Slots::default());
         let mut open = Vec::new();
         for _ in 0..MAX_OF_TOKEN {
@@ -176,7 +176,7 @@ mod tests {
         let (slot, _) = slots.enter();
         assert!(!slot.authenticated("one"));
         assert!(slot.authenticated("other"));
-        assert!(slot.authenticated("one"), "it has its place");
+        assert!(slot.authenticated("one"), "a connection keeps its slot");
         open.pop();
         assert!(slots.enter().0.authenticated("one"));
         drop((open, slot));

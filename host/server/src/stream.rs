@@ -1,7 +1,7 @@
-//! Event streams: stored events from a cursor on, and then every new one.
+//! Event streams: stored events after a cursor, then every new one.
 //!
-//! A subscriber has no queue: it reads from storage what lies after its cursor, and sleeps until there is more. A slow
-//! one therefore costs nothing, and one that comes back with its last cursor misses nothing.
+//! A subscriber has no queue: it reads the events after its cursor from storage, and sleeps until there are more. So a
+//! slow subscriber needs no memory, and one that reconnects with its last cursor misses nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use ostler_protocol::methods::SubscribeParams;
 use ostler_protocol::{AccessClass, ApiError, ErrorKind, Event, Problem};
 use ostler_storage::{CursorCheck, EventFilter, ReadLimit};
 
-/// How often a silent stream says that it is alive, so that both sides notice a dead connection.
+/// Interval of keep-alive comments on an idle stream, so that both sides notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What a request asks for: the parameters, and whether to go on after what is stored.
+/// A request for a stream: the parameters, and whether to continue after the stored events.
 #[derive(Debug, PartialEq)]
 pub(super) struct Request {
     pub(super) params: SubscribeParams,
@@ -30,10 +30,10 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Reads the query string. `last_event_id` is what a client that comes back has seen.
+    /// Reads the query string. `last_event_id` is the last cursor of a client that reconnects; it overrides `after`.
     ///
     /// # Errors
-    /// `INVALID_PARAMS` with every problem.
+    /// `INVALID_PARAMS` with all problems.
     pub(super) fn parse(query: &[(String, String)], last_event_id: Option<&str>) -> Result<Self, ApiError> {
         let mut problems = Vec::new();
         let mut request = Self { params: SubscribeParams::default(), follow: true };
@@ -85,24 +85,24 @@ impl Request {
     }
 }
 
-/// How a stream begins.
+/// Start of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opened {
-    /// The cursor after which it begins.
+    /// The cursor after which the stream starts.
     pub(super) after: u64,
-    /// The first event that is kept, where the cursor that was asked for is older.
+    /// The first stored event, if events after the requested cursor were deleted.
     pub(super) truncated: Option<u64>,
 }
 
-/// What comes next in a stream.
+/// The next item of a stream.
 pub(super) enum Step {
-    /// Events, in their order.
+    /// Events in order.
     Events(Vec<Event>),
-    /// Nothing for a while.
+    /// No event for [`KEEP_ALIVE`].
     Quiet,
 }
 
-/// Reads events from storage, one page at a time and only when it is asked to.
+/// Reads the events of a stream from storage, page by page.
 pub(super) struct Follower {
     engine: Arc<Engine>,
     filter: EventFilter,
@@ -111,12 +111,12 @@ pub(super) struct Follower {
     committed: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
     peer: Arc<Peer>,
-    /// Counted as long as it is there.
+    /// Counts the subscriber while it exists.
     _subscriber: Subscriber,
 }
 
 impl Follower {
-    /// Finds where to begin. Blocks for a moment.
+    /// Finds the start of a stream. Reads storage, so it blocks briefly.
     ///
     /// # Errors
     /// `CONFLICT` for a cursor that the host never gave, `NOT_FOUND` for a run or a conversation that does not exist.
@@ -139,7 +139,7 @@ impl Follower {
         }
         let mut truncated = None;
         let after = match params.after {
-            // A run's story is told from its start; of everything else, only what is new.
+            // The stream of a run or conversation starts at its first event, any other stream at the newest event.
             None if params.run_id.is_some() || params.conversation_id.is_some() => 0,
             None => *committed.borrow(),
             Some(after) => {
@@ -174,7 +174,7 @@ impl Follower {
         Ok((follower, Opened { after, truncated }))
     }
 
-    /// The next events; none at the end of the stream.
+    /// The next item. `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Option<Step> {
         loop {
             self.committed.mark_unchanged();
@@ -190,7 +190,7 @@ impl Follower {
                 Err(_) => return None,
             };
             self.after = page.next;
-            // A stream outlives the request that opened it.
+            // Check again, because the stream outlives the request that opened it.
             self.peer.require(AccessClass::Read, "an event stream").ok()?;
             if !page.events.is_empty() {
                 return Some(Step::Events(page.events));
@@ -226,10 +226,10 @@ impl Drop for Subscriber {
     }
 }
 
-/// Opens a stream of server-sent events. Blocks for a moment.
+/// Opens a stream of server-sent events. Reads storage, so it blocks briefly.
 ///
 /// # Errors
-/// As [`Follower::open`].
+/// Those of [`Follower::open`].
 pub(super) fn open(
     engine: &Arc<Engine>,
     request: &Request,
@@ -254,7 +254,7 @@ fn sse(step: Step) -> Bytes {
     let Step::Events(events) = step else { return Bytes::from_static(b": alive\n\n") };
     let mut text = String::new();
     for event in events {
-        // Every part of an event can be written as JSON: it has come from JSON.
+        // An event can always be written as JSON, because it was read from JSON.
         let Ok(data) = serde_json::to_string(&event) else { continue };
         text.push_str(&format!("id: {}\nevent: run_event\ndata: {data}\n\n", event.cursor));
     }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_has_seen_goes_before_where_it_once_began() {
+    fn last_event_id_overrides_after() {
         let request =
             Request::parse(&query(&[("after", "3"), ("types", "run.started,run.failed")]), Some("9")).unwrap();
         assert_eq!(request.params.after, Some(9));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_of_a_query_is_told() {
+    fn reports_all_problems_of_a_query() {
         let wrong =
             query(&[("after", "x"), ("runId", "y"), ("types", "run.begun"), ("colour", "red"), ("follow", "2")]);
         let error = Request::parse(&wrong, Some("z")).unwrap_err();

@@ -1,4 +1,4 @@
-//! `GET /ws`: JSON-RPC over a WebSocket, one frame in each message.
+//! `GET /ws`: JSON-RPC over a WebSocket, one frame per message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,21 @@ use super::server::Open;
 use ostler_protocol::{ApiError, ErrorKind};
 use ostler_test_hooks::clock::patience;
 
-/// The subprotocol that the host speaks, for clients that want one named.
+/// The subprotocol of the host, for clients that require one.
 const PROTOCOL: &str = "ostler";
 
-/// Before the token, in the name of a subprotocol: what a script in a browser can send with a WebSocket.
+/// Prefix of a token in the name of a subprotocol. A script in a browser can send a token only that way.
 pub(super) const PROTOCOL_TOKEN: &str = "bearer.";
 
-/// How often the host asks whether the client is still there. Whoever says nothing for [`FRAME_TIME`], neither an answer
-/// to that nor a whole message, is gone.
+/// Interval of pings to the client. A client that sends neither an answer to them nor a complete message for
+/// [`FRAME_TIME`] counts as gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long the host waits for the client's Close frame.
+/// Time limit for the client's Close frame.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// How long answers that are still being made are waited for when the host ends the connection. Less than
-/// [`duplex::finish_writing`] waits.
+/// Time limit for unfinished answers when the host ends the connection. Shorter than the limit of
+/// [`duplex::finish_writing`].
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 pub(super) async fn upgrade(
@@ -80,8 +80,9 @@ async fn serve(socket: WebSocket, shared: Shared, origin: String, peer: Arc<Peer
     drop(open);
 }
 
-/// Waits a moment for the other half of the closing handshake (RFC 6455, 7.1.1): the client's Close frame, if the host
-/// closes the connection. If the client has closed it, this ends at once. The host then closes the TCP connection first.
+/// Waits up to [`CLOSE_TIME`] for the other half of the closing handshake (RFC 6455, 7.1.1): the client's Close frame,
+/// if the host closes the connection. Returns at once if the client has closed it. The host then closes the TCP
+/// connection.
 async fn finish_handshake(mut source: SplitStream<WebSocket>) {
     let ended = async { while let Some(Ok(_)) = source.next().await {} };
     let _ = timeout(patience(CLOSE_TIME), ended).await;
@@ -90,17 +91,17 @@ async fn finish_handshake(mut source: SplitStream<WebSocket>) {
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    /// The client closed it, or is not there any more.
+    /// The client closed the connection, or is gone.
     Gone,
-    /// The client said nothing for too long.
+    /// The client sent nothing for too long.
     Silent,
-    /// A message was longer than is taken.
+    /// A message was longer than [`MAX_FRAME`].
     TooLarge,
     /// A text was not UTF-8.
     NotText,
-    /// What came breaks the protocol.
+    /// The client violated the protocol.
     Malformed,
-    /// Too many large messages came at a time.
+    /// Too many large messages at a time.
     Exhausted,
     /// The client's token was revoked, or has expired.
     Revoked,
@@ -109,8 +110,8 @@ enum Reason {
 }
 
 impl Reason {
-    /// Why the library ended a connection. axum hides the type of its error, but not the error: it is that of tungstenite, in
-    /// the version that axum uses.
+    /// Why the library ended a connection. axum hides the type of its error, but not the error: it is that of
+    /// tungstenite, in the version that axum uses.
     fn of_error(error: axum::Error) -> Self {
         match error.into_inner().downcast_ref() {
             Some(WsError::Capacity(_)) => Self::TooLarge,
@@ -141,7 +142,7 @@ async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &S
                 return Reason::of_error(error);
             }
         };
-        // It is whole already: only the room to work on it is wanted.
+        // The message is already complete: only the permit to process it is needed.
         let work = match peer.budget().read(frame.len()).await {
             Ok(None) => None,
             Ok(Some(reading)) => reading.finish().await,
@@ -151,7 +152,7 @@ async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &S
     }
 }
 
-/// Sends what waits, until the connection is to end; then the Close frame.
+/// Sends the queued texts until the connection must end, then the Close frame.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut waiting: mpsc::Receiver<Answer>,
@@ -160,9 +161,9 @@ async fn write(
     let (mut gone, mut closing) = (reason.clone(), reason.clone());
     tokio::select! {
         () = send_all(&mut sink, &mut waiting) => {}
-        // Nothing may follow a Close frame, and nobody reads what would have been sent.
+        // Nothing may follow a Close frame, and the client reads nothing more.
         _ = gone.wait_for(|reason| *reason == Some(Reason::Gone)) => {}
-        // The last answers have a moment.
+        // Give the last answers time to be sent.
         () = last_moment(&mut closing) => {}
     }
     let reason = (*reason.borrow()).unwrap_or(Reason::Gone);
@@ -179,18 +180,18 @@ async fn write(
     if reason != Reason::Gone {
         let _ = sink.send(Message::Close(Some(CloseFrame { code, reason: text.into() }))).await;
     }
-    // Sends what is left to be sent. If the client has closed the connection, that is the answer to its Close frame, which
-    // the library has made.
+    // Sends the frames that are still queued. If the client closed the connection, that is the library's answer to its
+    // Close frame.
     let _ = sink.close().await;
 }
 
-/// Sends answers and events until nobody is left who could make one, or the client does not take them any more.
+/// Sends answers and events until all senders are gone or the client accepts no more.
 async fn send_all(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut mpsc::Receiver<Answer>) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
     loop {
-        let (message, held) = tokio::select! {
+        let (message, permits) = tokio::select! {
             answer = waiting.recv() => match answer {
-                Some(Answer { text, held }) => (Message::Text(text.into()), held),
+                Some(Answer { text, permits }) => (Message::Text(text.into()), permits),
                 None => return,
             },
             _ = ping.tick() => (Message::Ping(Vec::new().into()), Vec::new()),
@@ -198,11 +199,11 @@ async fn send_all(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut mpsc::
         if sink.send(message).await.is_err() {
             return;
         }
-        drop(held);
+        drop(permits);
     }
 }
 
-/// Returns when the connection has been about to end for [`LAST_ANSWERS`].
+/// Returns [`LAST_ANSWERS`] after the end of the connection was requested.
 async fn last_moment(reason: &mut watch::Receiver<Option<Reason>>) {
     if reason.wait_for(Option::is_some).await.is_err() {
         return;

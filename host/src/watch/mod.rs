@@ -1,7 +1,7 @@
-//! Notices changes of the configuration and of the plugins, and has them put in force.
+//! Watches the configuration and the plugins for changes, and reloads them.
 //!
-//! Nothing is polled: a host without anything to do sleeps. What the system tells is filtered where it arrives, and one
-//! thread takes up what has settled; however much happens, no more is kept than what is to be done.
+//! There is no polling: an idle host sleeps. Events of the system are filtered when they arrive, and one thread handles
+//! changes that have settled. The pending state has a fixed size, for any number of events.
 
 mod points;
 mod settle;
@@ -17,14 +17,14 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use self::points::{Folder, Points, Subject};
-use self::settle::{Happening, Settling};
+use self::settle::{Change, Settling};
 use ostler_config::{Overrides, Source};
 use ostler_engine::{Engine, Files};
 
-/// A configuration that is gone, or empty, is believed to be so after this: some programs make a file anew in two steps.
+/// Time after which a missing or empty configuration counts as such. Some programs rewrite a file in two steps.
 const BLANK: Duration = Duration::from_millis(400);
 
-/// The watch over files; it ends when this is dropped.
+/// The watch over the files. Ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Watch(Arc<Shared>);
 
@@ -39,18 +39,18 @@ struct Shared {
 struct State {
     config: Settling,
     plugins: Settling,
-    /// The configuration is complete at this moment: worth a look, before the next change comes.
-    look: bool,
-    /// Folders may have come or gone.
+    /// The configuration is complete now, so read it before the next change.
+    read_now: bool,
+    /// Folders may have appeared or disappeared.
     trace: bool,
     problem: Option<String>,
     stop: bool,
 }
 
-/// What there is to do.
+/// The pending work.
 #[derive(Debug, Default)]
 struct Work {
-    look: bool,
+    read_now: bool,
     trace: bool,
     config: bool,
     plugins: bool,
@@ -58,12 +58,12 @@ struct Work {
 }
 
 impl Watch {
-    /// A watch over nothing yet.
+    /// A watch that is not started.
     pub(super) fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// Has the folders looked for again: another configuration may name others.
+    /// A callback that searches the folders to watch again, because a new configuration may name other folders.
     pub(super) fn tracer(&self) -> impl Fn() + Send + Sync + use<> {
         let shared = Arc::clone(&self.0);
         move || {
@@ -72,21 +72,21 @@ impl Watch {
         }
     }
 
-    /// Begins. What has changed since the engine read it is taken up at once.
+    /// Starts the watch. Changes since the engine read the files are handled at once.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// If the thread cannot be started.
     pub(super) fn start(&self, engine: &Arc<Engine>) -> std::io::Result<()> {
         let shared = Arc::clone(&self.0);
         {
             let mut state = shared.lock();
             state.trace = true;
             let now = Instant::now();
-            state.config.note(Happening::Complete, now);
-            state.plugins.note(Happening::Complete, now);
+            state.config.note(Change::Complete, now);
+            state.plugins.note(Change::Complete, now);
         }
         let watcher =
-            Keeper { engine: Arc::downgrade(engine), shared, watcher: None, watched: BTreeSet::new(), seen: None };
+            Worker { engine: Arc::downgrade(engine), shared, watcher: None, watched: BTreeSet::new(), seen: None };
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || watcher.run()).map(drop)
     }
 }
@@ -103,9 +103,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes down what the system tells.
-    fn hear(&self, told: notify::Result<Event>) {
-        let event = match told {
+    /// Records an event of the system.
+    fn record(&self, event: notify::Result<Event>) {
+        let event = match event {
             Ok(event) => event,
             Err(error) => {
                 self.lock().problem = Some(error.to_string());
@@ -113,7 +113,7 @@ impl Shared {
                 return;
             }
         };
-        let Some(happening) = happening(&event) else { return };
+        let Some(change) = change(&event) else { return };
         let points = self.points.load();
         let lost = event.need_rescan();
         let folder = event.paths.iter().any(|path| points.is_folder(path));
@@ -126,18 +126,18 @@ impl Shared {
         let now = Instant::now();
         let mut state = self.lock();
         if config {
-            state.config.note(happening, now);
-            state.look |= happening == Happening::Complete;
+            state.config.note(change, now);
+            state.read_now |= change == Change::Complete;
         }
         if plugins {
-            state.plugins.note(happening, now);
+            state.plugins.note(change, now);
         }
         state.trace |= all || !matches!(event.kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Data(_)));
         drop(state);
         self.wake.notify_one();
     }
 
-    /// Sleeps until there is something to do. None at the end.
+    /// Sleeps until there is work. `None` when the watch ends.
     fn wait(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
@@ -146,13 +146,13 @@ impl Shared {
             }
             let now = Instant::now();
             let work = Work {
-                look: std::mem::take(&mut state.look),
+                read_now: std::mem::take(&mut state.read_now),
                 trace: std::mem::take(&mut state.trace),
                 config: state.config.take(now),
                 plugins: state.plugins.take(now),
                 problem: state.problem.take(),
             };
-            if work.look || work.trace || work.config || work.plugins || work.problem.is_some() {
+            if work.read_now || work.trace || work.config || work.plugins || work.problem.is_some() {
                 return Some(work);
             }
             let due = [state.config.due(), state.plugins.due()].into_iter().flatten().min();
@@ -167,16 +167,16 @@ impl Shared {
     }
 }
 
-/// What an event means for a file; none if nothing has changed.
-fn happening(event: &Event) -> Option<Happening> {
+/// The change of a file that an event reports; `None` if there is none.
+fn change(event: &Event) -> Option<Change> {
     match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Happening::Complete),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Change::Complete),
         EventKind::Access(_) => None,
-        EventKind::Modify(ModifyKind::Data(_)) => Some(Happening::Writing),
-        // A new file is about to be written, which ends with its being closed. A link is complete at once.
-        EventKind::Create(_) if event.paths.iter().any(|path| is_plain_file(path)) => Some(Happening::Writing),
+        EventKind::Modify(ModifyKind::Data(_)) => Some(Change::Writing),
+        // A new file will be written and then closed. A link is complete at once.
+        EventKind::Create(_) if event.paths.iter().any(|path| is_plain_file(path)) => Some(Change::Writing),
         EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
-            Some(Happening::Complete)
+            Some(Change::Complete)
         }
     }
 }
@@ -185,59 +185,59 @@ fn is_plain_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1)
 }
 
-/// The thread that does what there is to do.
-struct Keeper {
+/// The thread that does the work.
+struct Worker {
     engine: Weak<Engine>,
     shared: Arc<Shared>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<Folder>,
-    /// The last valid configuration that was there for a moment since the last reload.
+    /// The last valid configuration that the file contained since the last reload.
     seen: Option<Source>,
 }
 
-impl Keeper {
+impl Worker {
     fn run(mut self) {
-        // Whether the file was found gone or empty just now.
+        // Whether the file was missing or empty at the last check.
         let mut blank = false;
         while let Some(work) = self.shared.wait() {
             let Some(engine) = self.engine.upgrade() else { return };
             if let Some(problem) = work.problem {
                 engine.watching(Some(problem));
-                // Everything is set up anew.
+                // Set up all watches again.
                 self.watcher = None;
             }
             if work.trace || self.watcher.is_none() {
                 self.trace(&engine);
             }
-            if work.look && !work.config {
-                self.look(&engine);
+            if work.read_now && !work.config {
+                self.remember_valid_config(&engine);
             }
             let mut config = work.config;
             if config && !std::mem::take(&mut blank) && is_blank(&engine) {
                 (config, blank) = (false, true);
-                self.shared.lock().config.again(BLANK, Instant::now());
+                self.shared.lock().config.retry_after(BLANK, Instant::now());
             }
             if !config && !work.plugins {
                 continue;
             }
             let seen = if config { self.seen.take() } else { None };
-            // What is wrong is on record.
+            // The engine records errors.
             let _ = engine.reload_changed(Files { config, seen });
         }
     }
 
-    /// Keeps in mind what the file says at this moment, in case that the next thing it says is wrong.
-    fn look(&mut self, engine: &Engine) {
+    /// Remembers the current configuration if it is valid, in case that the next change makes it invalid.
+    fn remember_valid_config(&mut self, engine: &Engine) {
         let Ok(source) = Source::read(engine.config_file()) else { return };
-        // Between being emptied and being written anew, a file is empty for a moment.
+        // A file that is truncated and rewritten is empty for a moment.
         if !source.is_blank() && self.seen.as_ref() != Some(&source) && source.config(&Overrides::default()).is_ok() {
             self.seen = Some(source);
         }
     }
 
-    /// Watches the folders that matter now.
+    /// Updates the watched folders.
     fn trace(&mut self, engine: &Engine) {
-        // A folder that appears while this one looks is found by the next look.
+        // A folder that appears during the search is found by the next iteration.
         for _ in 0..8 {
             let points = Points::of(engine.config_file(), &engine.plugin_folder());
             if self.watcher.is_some() && points == **self.shared.points.load() {
@@ -248,15 +248,15 @@ impl Keeper {
                 Ok(()) => engine.watching(None),
                 Err(error) => {
                     engine.watching(Some(error.to_string()));
-                    // The next time that somebody asks for a reload, it is tried again.
+                    // The next requested reload tries again.
                     self.watcher = None;
                     return;
                 }
             }
             let now = Instant::now();
             let mut state = self.shared.lock();
-            state.config.note(Happening::Complete, now);
-            state.plugins.note(Happening::Complete, now);
+            state.config.note(Change::Complete, now);
+            state.plugins.note(Change::Complete, now);
         }
     }
 
@@ -264,11 +264,11 @@ impl Keeper {
         if self.watcher.is_none() {
             self.watched.clear();
             let shared = Arc::clone(&self.shared);
-            self.watcher = Some(notify::recommended_watcher(move |event| shared.hear(event))?);
+            self.watcher = Some(notify::recommended_watcher(move |event| shared.record(event))?);
         }
         let Some(watcher) = &mut self.watcher else { return Ok(()) };
         for gone in self.watched.difference(&points.folders) {
-            // It may be gone altogether, and its watch with it.
+            // The folder may have been deleted, and its watch with it.
             let _ = watcher.unwatch(&gone.path);
         }
         self.watched.retain(|folder| points.folders.contains(folder));
@@ -284,13 +284,13 @@ impl Keeper {
 
 fn watch_folder(watcher: &mut RecommendedWatcher, folder: &Path) -> notify::Result<()> {
     match watcher.watch(folder, RecursiveMode::NonRecursive) {
-        // Gone since it was found: the next look finds what is there instead.
+        // The folder was deleted meanwhile: the next search finds its replacement.
         Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => Ok(()),
         other => other,
     }
 }
 
-/// Whether the configuration is not there or says nothing, while what is in force says something.
+/// Whether the configuration file is missing or empty while the active one is not.
 fn is_blank(engine: &Engine) -> bool {
     let now = Source::read(engine.config_file());
     now.is_ok_and(|now| now.is_blank()) && !engine.config_source().is_blank()

@@ -1,5 +1,5 @@
-//! What has to be watched to notice each change of a path: the folder of its file, that of every link on the way, and
-//! where the way ends too soon, the last folder that is there.
+//! The folders to watch for changes of a path: the folder of its file, the folder of every link in the path, and for a
+//! missing file the nearest existing folder.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 use ostler_plugin_host::is_component_name;
 
-/// Links that are followed on one way, as the system does.
-const MOST_LINKS: usize = 40;
+/// Maximum number of links to follow in a path; the system has the same limit.
+const MAX_LINKS: usize = 40;
 
-/// What a path is about.
+/// What a path belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The configuration.
@@ -20,26 +20,26 @@ pub(super) enum Subject {
     Plugins,
 }
 
-/// A folder to watch. Another one in its place is another.
+/// A folder to watch. A new folder at the same path is a different one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Folder {
-    /// Without links.
+    /// The path, without links.
     pub(super) path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-/// What is watched and what is listened for.
+/// The folders to watch, and the names of interest in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Points {
     pub(super) folders: BTreeSet<Folder>,
     names: BTreeMap<PathBuf, Subject>,
-    /// The folder whose components are plugins.
+    /// The plugin folder.
     plugins: Option<PathBuf>,
 }
 
 impl Points {
-    /// For a configuration file and a plugin folder, as things are now.
+    /// The points for a configuration file and a plugin folder, for the current state of the file system.
     pub(super) fn of(config: &Path, plugins: &Path) -> Self {
         let mut points = Self::default();
         points.trace(config, Subject::Config);
@@ -54,7 +54,7 @@ impl Points {
         points
     }
 
-    /// What a change at this path is about.
+    /// What a change at this path concerns.
     pub(super) fn subject(&self, path: &Path) -> Option<Subject> {
         if let Some(subject) = self.names.get(path) {
             return Some(*subject);
@@ -63,7 +63,7 @@ impl Points {
             .then_some(Subject::Plugins)
     }
 
-    /// Whether a folder that is watched has itself been moved or taken away.
+    /// Whether the path is a watched folder, which was moved or deleted.
     pub(super) fn is_folder(&self, path: &Path) -> bool {
         self.folders.iter().any(|folder| folder.path == path)
     }
@@ -75,7 +75,7 @@ impl Points {
         }
     }
 
-    /// Follows a path to what it leads to, without links; none where the way ends before.
+    /// Resolves a path, and adds the folders to watch. `None` if a part of the path does not exist.
     fn trace(&mut self, path: &Path, subject: Subject) -> Option<PathBuf> {
         let mut at = PathBuf::from("/");
         let mut rest: VecDeque<OsString> = steps(path);
@@ -98,7 +98,7 @@ impl Points {
                 continue;
             }
             links += 1;
-            if links > MOST_LINKS {
+            if links > MAX_LINKS {
                 return None;
             }
             let target = next.read_link().ok()?;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_waited_for_where_it_would_appear() {
+    fn watches_nearest_existing_folder_of_a_missing_file() {
         let tree = Tree::new();
         assert_eq!(tree.watched(), [""]);
         assert_eq!(tree.points().subject(&tree.path("etc")), Some(Subject::Config));
@@ -182,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn every_link_on_the_way_is_watched() {
-        // As an orchestrator mounts a configuration: the file leads through a link that is swapped.
+    fn watches_every_link_of_a_path() {
+        // As an orchestrator mounts a configuration: the path contains a link that is replaced.
         let tree = Tree::new();
         for folder in ["etc", "mnt/..v1", "mnt/..v2", "data/plugins", "built"] {
             fs::create_dir_all(tree.path(folder)).unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn links_without_end_end() {
+    fn stops_at_circular_links() {
         let tree = Tree::new();
         fs::create_dir(tree.path("etc")).unwrap();
         symlink("config.toml", tree.path("etc/config.toml")).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_the_place_of_another_is_another() {
+    fn replaced_folder_is_a_different_one() {
         let tree = Tree::new();
         fs::create_dir(tree.path("etc")).unwrap();
         let before = tree.points();

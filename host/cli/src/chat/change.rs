@@ -24,7 +24,7 @@ pub(super) async fn rename(context: &mut Context<'_>, arguments: Rename) -> Resu
     let conversation_id = ids::conversation(&client, &arguments.chat).await?;
     let params = RenameConversationParams { conversation_id, title: arguments.title };
     let changed = client.rename_conversation(&params).await?;
-    tell(context, &changed, "is now called")
+    print_change(context, &changed, "is now called")
 }
 
 /// Change the title or metadata of a conversation
@@ -84,10 +84,10 @@ pub(super) async fn archive(context: &mut Context<'_>, arguments: &Archive) -> R
     let conversation_id = ids::conversation(&client, &arguments.chat).await?;
     let params = ArchiveConversationParams { conversation_id, archived: Some(!arguments.undo) };
     let changed = client.archive_conversation(&params).await?;
-    tell(context, &changed, if arguments.undo { "is no longer archived" } else { "is archived" })
+    print_change(context, &changed, if arguments.undo { "is no longer archived" } else { "is archived" })
 }
 
-fn tell(context: &mut Context<'_>, changed: &Conversation, what: &str) -> Result<Exit, ApiError> {
+fn print_change(context: &mut Context<'_>, changed: &Conversation, what: &str) -> Result<Exit, ApiError> {
     if context.json {
         context.out.document(changed)?;
     } else {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_given_as_pairs() {
+    fn parses_metadata_pairs() {
         assert_eq!(parse_meta("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert_eq!(parse_meta("a="), Ok(("a".to_owned(), String::new())));
         assert!(parse_meta("a").is_err() && parse_meta("=b").is_err());

@@ -63,7 +63,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     table(&page.items, context.out.stdout_terminal).print(&mut context.out)?;
-    context.out.tell_of_others(page.items.len(), page.total, "conversations", "-n and --offset show others");
+    context.out.note_incomplete_list(page.items.len(), page.total, "conversations", "-n and --offset show others");
     Ok(Exit::Done)
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_fits_and_says_what_is_archived() {
+    fn list_fits_width_and_marks_archived() {
         let item = |end: &str, title: Option<&str>, archived: bool| -> ConversationSummary {
             let mut item = json!({
                 "conversationId": format!("01999999-8888-7777-8666-1234{end}"), "provider": "codex", "title": title,

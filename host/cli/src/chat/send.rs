@@ -37,22 +37,22 @@ pub(super) struct Arguments {
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
-    manner: SubmitOptions,
+    submit_options: SubmitOptions,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let output = arguments.manner.output(context)?;
-    let given = arguments.start.gather(false, arguments.manner.is_quiet(context))?;
-    let (names_folder, here) = (given.names_folder(), current_folder());
-    let mut params = payload::message(given)?;
-    submit::execute(context, &arguments.manner, output, async |client| {
+    let output = arguments.submit_options.output(context)?;
+    let payload_args = arguments.start.gather(false, arguments.submit_options.is_quiet(context))?;
+    let (names_folder, here) = (payload_args.names_folder(), current_folder());
+    let mut params = payload::message(payload_args)?;
+    submit::execute(context, &arguments.submit_options, output, async |client| {
         let conversation_id = ids::conversation(client, &arguments.chat).await?;
         arguments.schedule.apply(client, &mut params).await?;
         let wanted = GetConversationParams { conversation_id, limit: Some(1), offset: None };
         let conversation = client.get_conversation(&wanted).await?.conversation;
         params["conversationId"] = json!(conversation_id);
         let of_profile = profiles::of_payload(client, &params).await?.as_ref().and_then(profiles::folder);
-        // The first message says where; for later ones the host knows.
+        // Only the first message needs a folder; later ones use that of the conversation.
         if !names_folder && conversation.cwd.is_none() && of_profile.is_none() {
             params["cwd"] = text(&here?)?.into();
         }

@@ -51,13 +51,13 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     context.out.write(&text)?;
     if arguments.text {
         for run in &found.runs {
-            said(&client, run, context).await?;
+            print_exchange(&client, run, context).await?;
         }
     } else if !found.runs.is_empty() {
         context.out.line("")?;
         runs::table(&found.runs, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
     }
-    context.out.tell_of_others(found.runs.len(), found.total_runs, "runs", "-n and --offset show others");
+    context.out.note_incomplete_list(found.runs.len(), found.total_runs, "runs", "-n and --offset show others");
     Ok(Exit::Done)
 }
 
@@ -83,8 +83,8 @@ fn head(conversation: &Conversation, runs: u64, context: &Context<'_>) -> String
     text
 }
 
-/// Shows a prompt and what came of it.
-async fn said(client: &Client, run: &RunSummary, context: &mut Context<'_>) -> Result<(), ApiError> {
+/// Prints a prompt and its answer.
+async fn print_exchange(client: &Client, run: &RunSummary, context: &mut Context<'_>) -> Result<(), ApiError> {
     let record = client.get_run(run.run_id).await?;
     let out = &mut context.out;
     let terminal = out.stdout_terminal;

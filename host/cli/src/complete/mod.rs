@@ -1,11 +1,11 @@
-//! Completions: what a shell asks for while somebody types.
+//! Shell completion.
 //!
-//! The scripts that `ostler completions` prints call the binary with a hidden verb: the index of the word in which the
-//! cursor is, and the words up to it as they were typed. The answer is a directive line (nothing, `files` or `folders`,
-//! which the shell completes itself), then one candidate on each line, with a description behind a tab.
+//! The scripts that `ostler completions` prints call the binary with a hidden command. Its arguments are the index of
+//! the word at the cursor, and the words up to it as they were typed. The output is a directive line (empty, `files` or
+//! `folders`; the shell completes those two itself), then one candidate per line, with a description after a tab.
 //!
-//! Names come from the configuration and the database, read here: no host is started or asked. Whatever goes wrong, the
-//! answer is empty, because an error message in the middle of a command line helps nobody.
+//! Names are read from the configuration and the database: no host is started or called. On any error the output is
+//! empty, because an error message would disturb the command line that is being typed.
 
 mod source;
 mod words;
@@ -25,38 +25,38 @@ use clap_complete::engine::{self, ArgValueCompleter, CompletionCandidate};
 use self::source::{Kind, Source};
 use super::{Cli, LocalCommands, clean, context};
 
-/// The hidden verb.
+/// The name of the hidden command.
 pub const COMPLETE_VERB: &str = "__complete";
 
-/// Longer than any answer takes. A database on a file system that does not answer must not hold up the shell.
-const PATIENCE: Duration = Duration::from_millis(1000);
+/// Time limit for an answer. A file system that does not respond must not block the shell.
+const TIME_LIMIT: Duration = Duration::from_millis(1000);
 
 /// Longest description, in characters.
 const MAX_ABOUT: usize = 60;
 
-/// Candidates that stand for what the shell completes itself. No value can be one: a command line has no NUL.
+/// Marks for paths, which the shell completes itself. They cannot equal a value: a command line contains no NUL.
 const FILES: &str = "\0files";
 const FOLDERS: &str = "\0folders";
 
 /// Something that can be named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// What is typed.
+    /// The value to type.
     pub value: String,
-    /// Another form of it, offered to whoever has begun to type that one.
+    /// A longer form, offered if the typed text begins with it.
     pub long: Option<String>,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: String,
 }
 
 impl Named {
-    /// Something with one form.
+    /// A candidate without a long form.
     pub fn new(value: impl Into<String>, about: impl Into<String>) -> Self {
         Self { value: value.into(), long: None, about: about.into() }
     }
 }
 
-/// What is named by names of its own, outside of the command line's definition.
+/// Kinds of names that are looked up on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nameable {
     /// Runs, newest first.
@@ -79,15 +79,15 @@ pub enum Nameable {
     Sections,
 }
 
-/// Answers a shell: the whole life of a process with [`COMPLETE_VERB`].
+/// Runs the command [`COMPLETE_VERB`]: prints the completions for `args`.
 #[must_use]
 pub fn complete(args: impl Iterator<Item = OsString>, local: &'static (dyn LocalCommands + Sync)) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let (send, receive) = mpsc::channel();
-    // The thread ends with the process.
+    // After the time limit the thread ends with the process.
     let spawned = std::thread::Builder::new().spawn(move || drop(send.send(answer(&args, local))));
     if spawned.is_ok()
-        && let Ok(Some(text)) = receive.recv_timeout(PATIENCE)
+        && let Ok(Some(text)) = receive.recv_timeout(TIME_LIMIT)
     {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -95,7 +95,7 @@ pub fn complete(args: impl Iterator<Item = OsString>, local: &'static (dyn Local
     ExitCode::SUCCESS
 }
 
-/// The answer to `INDEX -- WORD...`; none if the question makes no sense.
+/// The answer to `INDEX -- WORD...`. `None` if the request is malformed.
 fn answer(args: &[OsString], local: &'static (dyn LocalCommands + Sync)) -> Option<String> {
     let [index, dashes, typed @ ..] = args else { return None };
     let index: usize = index.to_str()?.parse().ok()?;
@@ -104,7 +104,7 @@ fn answer(args: &[OsString], local: &'static (dyn LocalCommands + Sync)) -> Opti
     }
     let mut words: Vec<OsString> = typed.iter().map(|word| words::unquoted(word)).collect();
     words.truncate(index + 1);
-    // A shell leaves an empty last word out.
+    // A shell omits an empty last word.
     words.resize(index + 1, OsString::new());
     let current = words.last()?.clone();
     let source = Source::new(paths(&words), local);
@@ -114,7 +114,7 @@ fn answer(args: &[OsString], local: &'static (dyn LocalCommands + Sync)) -> Opti
     Some(print(&candidates, current.is_empty()))
 }
 
-/// The places of the home that `--home` or the environment names.
+/// The paths for `--home`, if it was typed, else for the environment.
 fn paths(words: &[OsString]) -> Option<ostler_config::Paths> {
     let mut home: Option<PathBuf> = None;
     let mut words = words.iter();
@@ -130,7 +130,7 @@ fn paths(words: &[OsString]) -> Option<ostler_config::Paths> {
     context::resolve_paths(home.as_deref()).ok()
 }
 
-/// A path as the shell would pass it, with the home folder for a tilde.
+/// Replaces a leading tilde by the home folder, as the shell does.
 fn expanded(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),
@@ -138,7 +138,7 @@ fn expanded(path: &Path) -> PathBuf {
     }
 }
 
-/// The command line's definition, in which every argument knows what completes it.
+/// The definition of the command line with a completer for every argument.
 fn annotated(command: clap::Command, source: &Arc<Source>) -> clap::Command {
     let path = command.get_name().to_owned();
     annotated_below(command, &path, source)
@@ -163,7 +163,7 @@ fn completer(kind: Kind, source: Arc<Source>) -> ArgValueCompleter {
     })
 }
 
-/// Those names that begin as what was typed, without regard to case.
+/// The names that begin with the typed text, ignoring case.
 fn candidates(names: Vec<Named>, typed: &str) -> Vec<CompletionCandidate> {
     let typed = typed.to_lowercase();
     let begins = |value: &str| value.to_lowercase().starts_with(&typed);
@@ -179,7 +179,7 @@ fn candidates(names: Vec<Named>, typed: &str) -> Vec<CompletionCandidate> {
     names.into_iter().filter_map(candidate).collect()
 }
 
-/// The answer's text. Options are offered to whoever has typed a hyphen, or where nothing else fits.
+/// Formats the answer. Options are included only after a hyphen, or if there are no other candidates.
 fn print(candidates: &[CompletionCandidate], nothing_typed: bool) -> String {
     let mut candidates: Vec<(String, String)> = candidates
         .iter()
@@ -201,7 +201,7 @@ fn print(candidates: &[CompletionCandidate], nothing_typed: bool) -> String {
     }
     .to_owned();
     for (value, about) in candidates {
-        // No terminal gets control characters, and a line cannot hold all of them.
+        // Control characters would reach the terminal or break the line format.
         if value.contains(char::is_control) {
             continue;
         }
@@ -238,7 +238,7 @@ mod tests {
         fn config(&self, _: &Paths) -> Result<Config, ApiError> {
             Err(ApiError::internal("not asked"))
         }
-        fn complaints(&self, _: &Paths, _: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
+        fn diagnostics(&self, _: &Paths, _: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
             Err(ApiError::internal("not asked"))
         }
         fn serve(
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_nothing_to_what_makes_no_sense() {
+    fn answers_nothing_to_malformed_requests() {
         for args in [&[][..], &["x", "--", "ostler"], &["0", "--", "ostler"], &["1", "ostler"], &["1"]] {
             let args: Vec<OsString> = args.iter().map(OsString::from).collect();
             assert_eq!(answer(&args, &Fixed), None, "{args:?}");
@@ -352,7 +352,7 @@ mod tests {
 
     /// A new argument that takes a value must say what completes it, or that nothing does.
     #[test]
-    fn every_argument_with_a_value_is_decided() {
+    fn every_argument_with_value_declares_its_completion() {
         fn check(command: &clap::Command, path: &str, open: &mut Vec<String>) {
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let takes_value = arg.get_num_args().is_some_and(|count| count.takes_values());

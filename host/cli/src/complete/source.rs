@@ -1,4 +1,4 @@
-//! What completes which argument, and where the names come from.
+//! Which names complete which argument, and where they come from.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,15 +10,15 @@ use ostler_config::Paths;
 /// What completes an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Paths, which the shell knows best.
+    /// Paths, which the shell completes itself.
     Path(ValueHint),
     Names(Names),
 }
 
-/// Names, from wherever they come.
+/// Sources of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Those of this machine.
+    /// Names that are looked up on this machine.
     Of(Nameable),
     Tools,
     AuditKinds,
@@ -55,7 +55,7 @@ const FREE: &[&str] = &[
     "LINES",
 ];
 
-/// By the name of the value, whatever the verb: `RUN` is a run everywhere.
+/// By the name of the value, for all commands: `RUN` is always a run.
 const BY_VALUE: &[(&str, Kind)] = &[
     ("RUN", names(Nameable::Runs)),
     ("RUNS", names(Nameable::Runs)),
@@ -86,7 +86,7 @@ const BY_ARGUMENT: &[(&str, Kind)] = &[
     ("tools", Kind::Names(Names::Tools)),
 ];
 
-/// By the verb, where an argument has a meaning of its own there.
+/// By command and argument, where the argument has a special meaning.
 const BY_VERB: &[(&str, &str, Kind)] = &[
     ("ostler settings set", "key", names(Nameable::SettableKeys)),
     ("ostler settings unset", "keys", names(Nameable::SettableKeys)),
@@ -101,7 +101,7 @@ const fn names(what: Nameable) -> Kind {
     Kind::Names(Names::Of(what))
 }
 
-/// What completes an argument of a verb; none for fixed values, which its definition has, and for free text.
+/// What completes an argument of a command. `None` for free text, and for fixed values, which are in its definition.
 pub(super) fn kind(verb: &str, arg: &Arg) -> Option<Kind> {
     if is_switch(arg) || has_fixed_values(arg) {
         return None;
@@ -129,7 +129,7 @@ fn value_name(arg: &Arg) -> String {
     }
 }
 
-/// Whether somebody has decided what completes an argument, or that nothing does.
+/// Whether the tables say what completes an argument, or that nothing does.
 #[cfg(test)]
 pub(super) fn is_decided(verb: &str, arg: &Arg) -> bool {
     let name = value_name(arg);
@@ -152,7 +152,7 @@ impl Source {
 
     /// The names of a kind.
     pub(super) fn names(&self, what: Names) -> Vec<Named> {
-        // One word is completed by one kind, but the engine may ask twice.
+        // The completion engine may ask twice for the same kind.
         let (known, names) = self.last.get_or_init(|| (what, Arc::new(self.read(what))));
         if *known == what { names.as_ref().clone() } else { self.read(what) }
     }

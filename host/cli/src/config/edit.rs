@@ -1,4 +1,4 @@
-//! `ostler config edit`: an editor on a draft, which replaces the configuration only if it is valid.
+//! `ostler config edit`: edits a draft, which replaces the configuration only if it is valid.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -16,10 +16,10 @@ use super::validate;
 use ostler_config::{DEFAULT_TEXT, MAX_FILE_BYTES};
 use ostler_protocol::{ApiError, ErrorKind};
 
-/// What is used where neither VISUAL nor EDITOR is set, the first that exists.
+/// Editors to try, in this order, if neither VISUAL nor EDITOR is set.
 const EDITORS: [&str; 4] = ["sensible-editor", "editor", "vi", "nano"];
 
-/// Runs an editor on a draft beside the configuration, again and again while it is invalid and the user wants to go on.
+/// Runs an editor on a draft beside the configuration, and again while the draft is invalid and the user confirms.
 pub(super) async fn edit(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     let paths = Files::of(&context.paths.config_file)?;
     let before = paths.current()?;
@@ -75,7 +75,7 @@ pub(super) async fn edit(context: &mut Context<'_>) -> Result<Exit, ApiError> {
 
 /// The configuration and its draft.
 struct Files {
-    /// The file itself, where the usual name is a link to it.
+    /// The path with symbolic links resolved.
     config: PathBuf,
     draft: PathBuf,
 }
@@ -95,7 +95,7 @@ impl Files {
         Ok(Self { draft: config.with_file_name(name), config })
     }
 
-    /// The configuration; none if there is no file.
+    /// The text of the configuration; `None` if there is no file.
     fn current(&self) -> Result<Option<String>, ApiError> {
         match fs::metadata(&self.config) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -111,14 +111,14 @@ impl Files {
         fs::remove_file(&self.draft).map_err(|error| failed("delete", &self.draft, &error))
     }
 
-    /// An editor that could not be started leaves nothing behind.
+    /// Deletes a draft without changes, for an editor that could not be started.
     fn drop_draft_if_same(&self, before: Option<&str>) {
         if read(&self.draft).is_ok_and(|text| text == before.unwrap_or(DEFAULT_TEXT)) {
             let _ = fs::remove_file(&self.draft);
         }
     }
 
-    /// Puts the draft in the place of the configuration, whose permissions it takes.
+    /// Replaces the configuration by the draft and keeps the permissions of the configuration.
     fn replace(&self) -> Result<(), ApiError> {
         let write = || {
             if let Ok(found) = fs::metadata(&self.config) {
@@ -131,7 +131,7 @@ impl Files {
     }
 }
 
-/// The editor of the user, with its arguments: a shell takes it apart.
+/// Runs the user's editor. A shell splits its arguments.
 fn run_editor(file: &Path) -> Result<(), ApiError> {
     let named = ["VISUAL", "EDITOR"].into_iter().filter_map(std::env::var_os).find(|editor| !editor.is_empty());
     let Some(editor) = named.or_else(|| EDITORS.into_iter().find(|name| on_path(name)).map(Into::into)) else {
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_behind_a_link_is_replaced_and_keeps_its_mode() {
+    fn replaces_link_target_and_keeps_mode() {
         let folder = tempfile::tempdir().unwrap();
         let (real, link) = (folder.path().join("dotfiles.toml"), folder.path().join("config.toml"));
         fs::write(&real, "old").unwrap();

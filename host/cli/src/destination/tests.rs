@@ -48,7 +48,7 @@ fn names(folder: &Path) -> Vec<OsString> {
 }
 
 #[test]
-fn a_new_file_appears_when_it_is_complete_and_a_private_one_is_for_its_owner_alone() {
+fn new_file_appears_when_complete_and_respects_private_mode() {
     let (_folder, at) = folder();
     let mut draft = Destination::prepare(&at.join("new"), false).unwrap().begin().unwrap();
     draft.write_all(b"text").unwrap();
@@ -62,7 +62,7 @@ fn a_new_file_appears_when_it_is_complete_and_a_private_one_is_for_its_owner_alo
 }
 
 #[test]
-fn a_plain_file_is_replaced_as_a_whole_and_keeps_its_mode() {
+fn replaces_plain_file_as_a_whole_and_keeps_mode() {
     let (_folder, at) = folder();
     let path = at.join("out");
     fs::write(&path, "old and longer").unwrap();
@@ -75,12 +75,12 @@ fn a_plain_file_is_replaced_as_a_whole_and_keeps_its_mode() {
         assert_ne!(path.metadata().unwrap().ino(), before);
     }
     drop(Destination::prepare(&path, false).unwrap().begin().unwrap());
-    assert_eq!(fs::read_to_string(&path).unwrap(), "new", "a draft that is given up changes nothing");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new", "an abandoned draft changes nothing");
     assert_eq!(names(&at), ["out"]);
 }
 
 #[test]
-fn the_owner_of_a_file_stays_its_owner() {
+fn keeps_file_owner() {
     if !Uid::effective().is_root() {
         eprintln!("skipped: only root can give a file to somebody else");
         return;
@@ -95,7 +95,7 @@ fn the_owner_of_a_file_stays_its_owner() {
 }
 
 #[test]
-fn a_link_stays_and_what_it_leads_to_is_replaced_or_made() {
+fn keeps_symlink_and_writes_its_target() {
     let (_folder, at) = folder();
     fs::create_dir(at.join("far")).unwrap();
     fs::write(at.join("far/file"), "old").unwrap();
@@ -117,7 +117,7 @@ fn a_link_stays_and_what_it_leads_to_is_replaced_or_made() {
 }
 
 #[test]
-fn a_file_with_another_name_is_written_where_it_is() {
+fn writes_hard_linked_file_in_place() {
     let (_folder, at) = folder();
     fs::write(at.join("one"), "old and longer").unwrap();
     fs::hard_link(at.join("one"), at.join("other")).unwrap();
@@ -127,13 +127,13 @@ fn a_file_with_another_name_is_written_where_it_is() {
 }
 
 #[test]
-fn a_file_with_attributes_of_its_user_keeps_them() {
+fn keeps_user_attributes() {
     let (_folder, at) = folder();
     let path = at.join("out");
     fs::write(&path, "old and longer").unwrap();
     assert!(!has_attributes(&path));
     let name = CString::new(path.as_os_str().as_bytes()).unwrap();
-    // SAFETY: both names end with a zero byte, and the value has the length that is given.
+    // SAFETY: both names end with a zero byte, and the length is that of the value.
     let set = unsafe { libc::setxattr(name.as_ptr(), c"user.note".as_ptr(), c"kept".as_ptr().cast(), 4, 0) };
     if set != 0 {
         eprintln!("skipped: the file system of {} has no attributes", at.display());
@@ -145,7 +145,7 @@ fn a_file_with_attributes_of_its_user_keeps_them() {
 }
 
 #[test]
-fn a_read_only_file_is_left_alone_unless_forced() {
+fn rejects_read_only_file_without_force() {
     let (_folder, at) = folder();
     let path = at.join("out");
     fs::write(&path, "old").unwrap();
@@ -157,7 +157,7 @@ fn a_read_only_file_is_left_alone_unless_forced() {
 }
 
 #[test]
-fn what_cannot_be_a_file_is_refused() {
+fn rejects_paths_that_cannot_be_files() {
     let (_folder, at) = folder();
     let _socket = UnixListener::bind(at.join("socket")).unwrap();
     fs::write(at.join("file"), "").unwrap();
@@ -174,13 +174,13 @@ fn what_cannot_be_a_file_is_refused() {
 }
 
 #[test]
-fn a_folder_that_takes_no_file_is_refused_for_root_too() {
+fn rejects_folder_that_takes_no_file_even_for_root() {
     let error = Destination::prepare(Path::new("/proc/sys/ostler"), false).unwrap_err();
     assert!(error.message.contains("no file can be made in its folder"), "{error:?}");
 }
 
 #[test]
-fn a_fifo_is_written_to_and_stays() {
+fn writes_to_fifo_and_keeps_it() {
     let (_folder, at) = folder();
     let path = at.join("fifo");
     mkfifo(&path, Mode::S_IRWXU).unwrap();
@@ -192,19 +192,19 @@ fn a_fifo_is_written_to_and_stays() {
             text
         }
     });
-    // Whoever comes first waits for the other.
+    // The writer and the reader wait for each other.
     written(&path, "text");
     assert_eq!(reader.join().unwrap(), "text");
     assert!(path.metadata().unwrap().file_type().is_fifo());
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn closed_reader_is_not_an_error() {
     let (reader, writer) = io::pipe().unwrap();
     let mut draft = Draft {
         shown: String::new(),
         sink: Sink::Stream(File::from(OwnedFd::from(writer))),
-        held: None,
+        buffered: None,
         closed: false,
     };
     drop(reader);
@@ -214,9 +214,9 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn descriptors_of_this_program_alone_and_closed_ones_are_refused() {
+fn rejects_private_and_closed_descriptors() {
     let (_folder, at) = folder();
-    // The standard library opens files for this process alone.
+    // The standard library opens files with the close-on-exec flag.
     let own = File::create(at.join("own")).unwrap();
     refused(&PathBuf::from(format!("/dev/fd/{}", own.as_raw_fd())), "there is no such descriptor");
     refused(&PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd())), "there is no such descriptor");
@@ -227,7 +227,7 @@ fn descriptors_of_this_program_alone_and_closed_ones_are_refused() {
 }
 
 #[test]
-fn standard_output_has_many_names() {
+fn recognizes_names_of_standard_output() {
     let (_folder, at) = folder();
     symlink("/dev/stdout", at.join("link")).unwrap();
     for name in [Path::new("-"), Path::new("/dev/stdout"), Path::new("/proc/self/fd/1"), &at.join("link")] {
@@ -236,7 +236,7 @@ fn standard_output_has_many_names() {
 }
 
 #[test]
-fn a_link_that_is_laid_after_the_check_is_not_followed() {
+fn does_not_follow_symlink_created_after_check() {
     let (_folder, at) = folder();
     fs::write(at.join("victim"), "mine").unwrap();
     fs::create_dir(at.join("folder")).unwrap();
@@ -253,7 +253,7 @@ fn a_link_that_is_laid_after_the_check_is_not_followed() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_the_name_of_the_place() {
+fn full_disk_error_names_the_destination() {
     let error = write(Destination::prepare(Path::new("/dev/full"), false).unwrap(), "text").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Io);
     assert_eq!(error.message, r#"failed to write to "/dev/full": No space left on device (os error 28)"#);

@@ -1,4 +1,4 @@
-//! What of this machine and this shell a run needs.
+//! Checks of this machine and this shell.
 
 use std::fs;
 use std::path::Path;
@@ -10,19 +10,19 @@ use nix::unistd::{AccessFlags, access};
 use super::Check;
 use ostler_config::Paths;
 
-/// Below this, runs fail soon.
+/// Free bytes below which runs are likely to fail.
 const LITTLE_SPACE: u64 = 100 << 20;
-/// Below this, a few runs fill the disk.
+/// Free bytes below which a few runs can fill the disk.
 const SOME_SPACE: u64 = 1 << 30;
 
-/// The host maps this much address space for plugins where it can.
+/// Address space that the host maps for plugins if it can, in bytes.
 const ADDRESS_SPACE: u64 = 64 << 30;
 const OPEN_FILES: u64 = 1024;
 const PROCESSES: u64 = 256;
-/// The database and the outputs of runs are larger.
+/// The database and outputs of runs can become larger than this, in bytes.
 const FILE_SIZE: u64 = 1 << 30;
 
-/// Folders in which something must be written. One that is missing is created when it is needed.
+/// Checks the folders that must be writable. A missing folder is created when it is needed.
 pub(super) fn folders(paths: &Paths) -> Vec<Check> {
     let folders = [
         ("data", paths.data_dir.as_path()),
@@ -61,7 +61,7 @@ fn existing_parent(folder: &Path) -> Option<&Path> {
     folder.ancestors().skip(1).find(|parent| parent.exists())
 }
 
-/// Space on the disk of the data folder.
+/// Checks the free space on the disk of the data folder.
 pub(super) fn disk(paths: &Paths) -> Check {
     let folder =
         if paths.data_dir.exists() { Some(paths.data_dir.as_path()) } else { existing_parent(&paths.data_dir) };
@@ -83,7 +83,7 @@ fn space(free: u64) -> Check {
     }
 }
 
-/// Limits of this shell, which a host that is started from it inherits.
+/// Checks the resource limits of this shell, which a host inherits if it is started from it.
 pub(super) fn limits() -> Vec<Check> {
     let limits = [
         (Resource::RLIMIT_AS, "address space", "ulimit -v", ADDRESS_SPACE, true),
@@ -94,7 +94,7 @@ pub(super) fn limits() -> Vec<Check> {
     let small: Vec<Check> = limits
         .into_iter()
         .filter_map(|(resource, name, command, enough, in_bytes)| {
-            // A host raises its soft limit of open files itself.
+            // A host raises its own soft limit of open files.
             let (soft, hard) = getrlimit(resource).ok()?;
             let limit = if resource == Resource::RLIMIT_NOFILE { hard } else { soft };
             if limit == RLIM_INFINITY || limit >= enough {
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn little_space_is_told_before_there_is_none() {
+    fn warns_of_low_disk_space() {
         assert_eq!(space(50 << 20).state, State::Broken);
         assert_eq!(space(500 << 20).state, State::Warning);
         assert_eq!((space(2 << 30).state, space(2 << 30).message.as_str()), (State::Ok, "2.1 GB free"));
     }
 
     #[test]
-    fn a_file_in_place_of_a_folder_is_broken_and_a_missing_folder_is_not() {
+    fn reports_file_as_broken_folder_and_accepts_missing_folder() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         assert_eq!(folder_check("data", folder.path()).state, State::Ok);

@@ -12,30 +12,30 @@ use ostler_client::Client;
 use ostler_protocol::methods::{ListCapabilitiesParams, TokenState};
 use ostler_protocol::{ApiError, CapabilitySnapshot, Support};
 
-/// Commands by which a CLI says whether it is logged in: its exit code is 0 if so.
+/// Commands that exit with 0 if the CLI is logged in.
 const LOGIN_CHECKS: [(&str, &[&str]); 2] = [("codex", &["login", "status"]), ("claude", &["auth", "status"])];
 
-/// How long a CLI may take to answer. A first start can be slow.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at a CLI that has not ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Time limit for a CLI. A first start can be slow.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// Interval between two checks whether a CLI has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Whether runs of a provider can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Login {
-    /// By a stored token, or by this variable.
+    /// With a token from this source: the token store or a variable.
     Token(String),
-    /// The CLI says so.
+    /// The CLI itself is logged in.
     Own,
     None,
-    /// There is no way to ask.
+    /// The CLI has no command to check it, or the command failed to run.
     Unknown,
 }
 
-/// Every provider.
+/// Checks every provider.
 ///
 /// # Errors
-/// Where the host does not answer.
+/// Those of the calls to the host.
 pub(super) async fn check(context: &Context<'_>, client: &Client) -> Result<Vec<Check>, ApiError> {
     let listed = client.list_plugins().await?;
     let patterns = listed.providers.iter().flat_map(|provider| provider.inherit_environment.iter().map(String::as_str));
@@ -47,12 +47,12 @@ pub(super) async fn check(context: &Context<'_>, client: &Client) -> Result<Vec<
     let mut snapshots = client.list_capabilities(&params).await?;
     snapshots.sort_by(|one, other| one.provider.cmp(&other.provider));
     let config = context.local.config(&context.paths).ok();
-    let mut asked = Vec::new();
+    let mut tasks = Vec::new();
     for snapshot in snapshots {
         let token = client.has_provider_token(snapshot.provider.clone()).await;
         let set = config.as_ref().and_then(|config| config.providers.get(&snapshot.provider));
         let set = set.map(|provider| provider.environment.clone()).unwrap_or_default();
-        asked.push(tokio::task::spawn_blocking(move || {
+        tasks.push(tokio::task::spawn_blocking(move || {
             let login = match &token {
                 Ok(token) => login(&snapshot, token, &set),
                 Err(_) => Login::Unknown,
@@ -62,7 +62,7 @@ pub(super) async fn check(context: &Context<'_>, client: &Client) -> Result<Vec<
         }));
     }
     let mut checks = Vec::new();
-    for task in asked {
+    for task in tasks {
         checks.push(task.await.map_err(ApiError::internal)?);
     }
     Ok(checks)
@@ -75,9 +75,9 @@ fn login(snapshot: &CapabilitySnapshot, token: &TokenState, set: &BTreeMap<Strin
     if token.stored {
         return Login::Token("the stored token".to_owned());
     }
-    let given =
+    let is_set =
         |name: &&String| set.contains_key(*name) || std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if let Some(variable) = token.variable.as_ref().filter(given) {
+    if let Some(variable) = token.variable.as_ref().filter(is_set) {
         return Login::Token(variable.clone());
     }
     let Some((_, args)) = LOGIN_CHECKS.iter().find(|(plugin, _)| *plugin == snapshot.plugin) else {
@@ -90,16 +90,16 @@ fn login(snapshot: &CapabilitySnapshot, token: &TokenState, set: &BTreeMap<Strin
     }
 }
 
-/// Whether a command ends with 0; none if it cannot be started or takes too long.
+/// Whether a command exits with 0. `None` if it cannot be started or exceeds [`TIME_LIMIT`].
 fn succeeds(program: &Path, args: &[&str], set: &BTreeMap<String, String>) -> Option<bool> {
     let mut command = Command::new(program);
     command.args(args).envs(set).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIME_LIMIT;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status.success()),
-            Ok(None) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            Ok(None) if Instant::now() < until => std::thread::sleep(POLL_INTERVAL),
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -122,7 +122,7 @@ fn describe(snapshot: &CapabilitySnapshot, login: &Login, problem: Option<String
     }
     if snapshot.support == Support::Blocked {
         let check = if snapshot.executable.is_none() {
-            // Nobody needs all of them.
+            // Few users need all providers.
             Check::warning(name, "not installed")
         } else {
             Check::broken(name, format!("{program} cannot be used: {reasons}"))
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_of_a_cli_says_whether_it_is_logged_in() {
+    fn exit_code_of_cli_decides_login_state() {
         let set = BTreeMap::from([("CODE".to_owned(), "3".to_owned())]);
         let shell = PathBuf::from("/bin/sh");
         assert_eq!(succeeds(&shell, &["-c", "exit 0"], &set), Some(true));

@@ -1,12 +1,12 @@
-//! What a caller has to know of a method before it calls it.
+//! Properties of a method that a caller must know before the call.
 
 /// A method of the API, by name. The host's table has the rest: parameters, result, errors, access class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodDescriptor {
     /// The name.
     pub name: &'static str,
-    /// Whether a second call with the same parameters has no further effect and the same result as the first. Only such a
-    /// call may be repeated where the connection broke and nobody knows whether the first one arrived.
+    /// Whether a second call with the same parameters has no further effect and the same result. Only such a call may
+    /// be repeated after a broken connection, because the first call may have arrived.
     pub idempotent: bool,
     /// Whether it starts a run.
     pub starts_run: bool,
@@ -20,12 +20,13 @@ impl MethodDescriptor {
     }
 }
 
-/// It can be repeated.
+/// A method that can be repeated.
 const fn idempotent(name: &'static str) -> MethodDescriptor {
     MethodDescriptor { name, idempotent: true, starts_run: false }
 }
 
-/// A second call would do more than the first one, or would report a failure where the first one succeeded.
+/// A method that must not be repeated: a second call would have a further effect, or would fail after the first
+/// succeeded.
 const fn once(name: &'static str) -> MethodDescriptor {
     MethodDescriptor { name, idempotent: false, starts_run: false }
 }

@@ -1,4 +1,4 @@
-//! The host itself: its plugins, its settings, how it is, and its end.
+//! The host itself: plugins, status, reload, stop.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -193,7 +193,8 @@ pub struct Status {
     pub ready: u64,
     /// Queued runs that wait for their scheduled time.
     pub scheduled: u64,
-    /// Queued runs that wait for other runs: for earlier messages of their conversation, or for the runs in `startAfter`.
+    /// Queued runs that wait for other runs: for earlier messages of their conversation, or for the runs in
+    /// `startAfter`.
     pub held: u64,
     /// Whether the queue is paused, so that no runs start.
     #[serde(default)]
@@ -313,14 +314,14 @@ pub struct ReloadProblem {
 }
 
 impl ReloadProblem {
-    /// As a problem of a request.
+    /// The problem as a problem of a request.
     #[must_use]
     pub fn to_problem(&self) -> Problem {
-        let place = self.place().map(|place| format!("{place}: ")).unwrap_or_default();
-        Problem { pointer: self.pointer.clone(), message: format!("{place}{}", self.message) }
+        let position = self.position().map(|position| format!("{position}: ")).unwrap_or_default();
+        Problem { pointer: self.pointer.clone(), message: format!("{position}{}", self.message) }
     }
 
-    fn place(&self) -> Option<String> {
+    fn position(&self) -> Option<String> {
         Some(format!("line {}, column {}", self.line?, self.column?))
     }
 }
@@ -328,8 +329,8 @@ impl ReloadProblem {
 impl std::fmt::Display for ReloadProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("config.toml, ")?;
-        if let Some(place) = self.place() {
-            write!(f, "{place}: ")?;
+        if let Some(position) = self.position() {
+            write!(f, "{position}: ")?;
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
@@ -344,7 +345,7 @@ impl std::fmt::Display for ReloadProblem {
 pub struct HttpStatus {
     /// `http://127.0.0.1:7787`
     pub url: String,
-    /// The file that holds the token.
+    /// The file with the token.
     pub token_file: PathBuf,
 }
 

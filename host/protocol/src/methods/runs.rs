@@ -13,7 +13,7 @@ use crate::{ArtifactId, ConversationId, Event, ExportFormat, JobState, RunId, Ru
 /// `start_run`: the start payload, and what a client sends beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = as_a_profile_may_complete_it)]
+#[schemars(transform = make_provider_optional)]
 pub struct StartRunParams {
     /// What to start.
     #[serde(flatten)]
@@ -24,8 +24,8 @@ pub struct StartRunParams {
     pub client_environment: BTreeMap<String, String>,
 }
 
-/// A profile supplies the provider where the payload does not name it.
-fn as_a_profile_may_complete_it(schema: &mut Schema) {
+/// Makes the provider optional in the schema, because a profile can supply it.
+fn make_provider_optional(schema: &mut Schema) {
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.retain(|name| name != "provider");
     }

@@ -1,4 +1,4 @@
-//! Settings, and what the document says of them.
+//! Settings.
 
 use std::collections::BTreeMap;
 

@@ -37,10 +37,16 @@ pub(super) fn get(
     engine.conversations().get(params)
 }
 
-/// Takes the payload as it came: its form is checked together with what else a submit checks.
+/// Passes the raw payload on: the engine checks its form together with its content.
 pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
-    let facts = runs::asked(&params);
-    runs::submitted(engine, caller, "send_conversation_message", &facts, engine.send_message(params, &caller.origin))
+    let facts = runs::audit_facts(&params);
+    runs::record_submit(
+        engine,
+        caller,
+        "send_conversation_message",
+        &facts,
+        engine.send_message(params, &caller.origin),
+    )
 }
 
 pub(super) fn rename(
@@ -51,7 +57,7 @@ pub(super) fn rename(
     engine.conversations().rename(params)
 }
 
-/// Takes the metadata as they came: null means something in a patch.
+/// Passes the raw metadata on, because null removes a member in a patch.
 pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
     result(&engine.conversations().update(params)?)
 }

@@ -1,4 +1,4 @@
-//! The host itself: its plugins, what is installed, how it is, and its end.
+//! The host itself: plugins, installed CLIs, status, settings, stop.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub(super) fn settings(engine: &Arc<Engine>, _: &Caller, params: &GetSettingsPar
     Ok(engine.get_settings(params.origins.unwrap_or(false)))
 }
 
-/// Gets its parameters as they came: null means something in a patch.
+/// Reads the raw parameters, because null resets a value in a patch.
 pub(super) fn update_settings(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let patch = params.get("patch").cloned();
     let params: UpdateSettingsParams = validate_document(params)?;

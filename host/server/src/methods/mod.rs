@@ -1,4 +1,4 @@
-//! The methods: one table, which every transport serves and the OpenRPC document is made of.
+//! The method table. Every transport serves it, and the OpenRPC document is generated from it.
 
 mod access;
 mod audit;
@@ -46,30 +46,30 @@ use ostler_schema::validate_document;
 pub(crate) struct Method {
     /// Its name on the wire.
     pub(crate) name: &'static str,
-    /// What it does, for the document.
+    /// Its description in the document.
     pub(crate) about: &'static str,
-    /// Names of its parameters, in the order in which an array gives them. New ones come last: clients that were generated from
+    /// Names of its parameters in the order of positional calls. New ones come last: clients that were generated from
     /// an earlier document call by position.
     pub(crate) params: &'static [&'static str],
-    /// The class that a client needs for it. Where that depends on the parameters, the least one; the method checks the rest.
+    /// The required class. If it depends on the parameters, the lowest one; the method checks the rest.
     pub(crate) class: AccessClass,
-    /// What can be wrong besides [`COMMON_ERRORS`].
+    /// Possible errors in addition to [`COMMON_ERRORS`].
     pub(crate) errors: &'static [ErrorKind],
     /// Schemas of its parameters, as one object, and of its result.
     pub(crate) schemas: fn(&mut SchemaGenerator) -> (Schema, Schema),
-    /// Does it, and writes the result down. Blocks.
+    /// Runs the method and serializes the result. Blocks.
     pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Answer,
 }
 
-/// A result as JSON text, or what went wrong.
+/// A result as JSON text, or the error.
 type Answer = Result<Box<RawValue>, ApiError>;
 
-/// What any method may answer: parameters that are wrong, a client that may not call it, a disk or a database that fails, a
-/// defect of the host.
+/// Errors of every method: invalid parameters, a client without the required class, a failed disk or database, a defect
+/// of the host.
 pub(crate) const COMMON_ERRORS: &[ErrorKind] = &[InvalidParams, PolicyDenied, Io, Internal];
 
-/// Writes one entry of the table: `/// about`, `class name(order of parameters): Params => Result, [errors], call`. The
-/// call gets its parameters read and checked; one behind `raw` gets them as they came.
+/// An entry of the table: `/// about`, `class name(order of parameters): Params => Result, [errors], call`. `call` gets
+/// parsed and validated parameters; after `raw` it gets the JSON value.
 macro_rules! method {
     ($(#[doc = $about:literal])+ $class:ident $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], raw $call:path) => {
         method!(@entry $class $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*], $call)
@@ -94,7 +94,7 @@ macro_rules! method {
     (@class operate) => { AccessClass::Operate };
 }
 
-/// Every method that works.
+/// All methods.
 pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Starts a run: merges and validates the payload, evaluates the policies, stores and queues the run. An
@@ -180,8 +180,9 @@ pub(crate) static METHODS: &[Method] = &[
         run cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
     },
     method! {
-        /// Deletes an ended run: its rows, events, files in the host's folders and words in the search index, also from free
-        /// pages and the write-ahead log. The audit trail keeps a record of the deletion. Returns when this is done.
+        /// Deletes an ended run: its rows, events, files in the host's folders and words in the search index, also from
+        /// free pages and the write-ahead log. The audit trail keeps a record of the deletion. Returns when this is
+        /// done.
         operate delete_run("runId"): RunParams => DeletedRun, [NotFound, Conflict], runs::delete
     },
     method! {
@@ -199,8 +200,8 @@ pub(crate) static METHODS: &[Method] = &[
     },
     method! {
         /// Writes a run to a file, redacted again with the current rules, and records the file with the run. A `path`
-        /// requires the class `operate`, and must not lead through a link or into the host's own folders. Over TCP, only
-        /// files that an earlier export has written are replaced.
+        /// requires the class `operate`, and must not lead through a link or into the host's own folders. Over TCP,
+        /// only files that an earlier export has written are replaced.
         run export_run("runId", "format", "path", "overwrite", "transient"):
         ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
     },
@@ -220,12 +221,13 @@ pub(crate) static METHODS: &[Method] = &[
         read list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
     },
     method! {
-        /// Pauses a provider or the whole queue until `resume_queue`: no more runs start. Running runs continue, and new
-        /// runs are accepted. Survives a restart of the host.
+        /// Pauses a provider or the whole queue until `resume_queue`: no more runs start. Running runs continue, and
+        /// new runs are accepted. Survives a restart of the host.
         operate pause_queue("provider"): PauseParams => QueuePauses, [NotFound], runs::pause
     },
     method! {
-        /// Resumes a provider or the queue. Providers that were paused individually stay paused when the queue is resumed.
+        /// Resumes a provider or the queue. Providers that were paused individually stay paused when the queue is
+        /// resumed.
         operate resume_queue("provider"): PauseParams => QueuePauses, [NotFound], runs::resume
     },
     method! {
@@ -354,17 +356,17 @@ pub(crate) static METHODS: &[Method] = &[
     },
 ];
 
-/// The method of that name.
+/// The method with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
 }
 
-/// The name that `name` most likely stands for.
+/// The known name that is most similar to `name`.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     ostler_protocol::nearest(name, METHODS.iter().map(|method| method.name))
 }
 
-/// Reads the parameters, calls, and writes the result.
+/// Validates the parameters, runs the method, and serializes the result.
 fn call<P, R>(
     engine: &Arc<Engine>,
     caller: &Caller,
@@ -378,7 +380,7 @@ where
     result(&call(engine, caller, &validate_document(params)?)?)
 }
 
-/// Writes a result, once: nobody looks into it on its way.
+/// Serializes a result to JSON text, which is sent without being parsed again.
 fn result(result: &impl Serialize) -> Answer {
     to_raw_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
 }
@@ -393,7 +395,7 @@ mod tests {
 
     use super::*;
 
-    /// Commands of the contract that need sessions or approvals, which do not work yet.
+    /// Planned methods that need sessions or approvals, which are not implemented yet.
     const STILL_TO_COME: &[&str] = &[
         "start_interactive_session",
         "send_session_input",
@@ -404,7 +406,7 @@ mod tests {
     ];
 
     #[test]
-    fn an_array_can_give_every_parameter() {
+    fn positional_parameters_cover_every_parameter() {
         let mut generator = document::generator();
         for method in METHODS {
             let (params, _) = (method.schemas)(&mut generator);
@@ -414,9 +416,9 @@ mod tests {
         }
     }
 
-    /// Methods that a client of the class `read` may call: they change nothing.
+    /// Methods that a client with the class `read` may call, because they change nothing.
     #[test]
-    fn what_changes_something_needs_more_than_read() {
+    fn methods_that_change_state_need_more_than_read() {
         for method in METHODS.iter().filter(|method| method.class == AccessClass::Read) {
             let looks = ["get_", "list_", "has_", "verify_", "subscribe", "unsubscribe", "rpc.discover"];
             assert!(looks.iter().any(|begin| method.name.starts_with(begin)), "{}", method.name);
@@ -429,9 +431,9 @@ mod tests {
         assert_eq!(find("start_run").unwrap().class, AccessClass::Run);
     }
 
-    /// Clients decide by the descriptors, the host serves the table.
+    /// Clients use the descriptors of the protocol, the host serves this table.
     #[test]
-    fn table_has_exactly_the_methods_that_the_protocol_describes() {
+    fn table_matches_the_descriptors_of_the_protocol() {
         let described: Vec<&str> = DESCRIPTORS.iter().map(|method| method.name).collect();
         let served: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
         assert_eq!(described, served);
@@ -445,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_work_yet_is_not_offered() {
+    fn unimplemented_methods_are_not_listed() {
         for name in STILL_TO_COME {
             assert!(find(name).is_none(), "{name} works: take it from the list");
         }

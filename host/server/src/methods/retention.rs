@@ -1,4 +1,4 @@
-//! Retention: how long and how much is kept of ended runs.
+//! Retention limits of finished runs.
 
 use std::sync::Arc;
 

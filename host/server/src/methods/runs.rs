@@ -13,17 +13,17 @@ use ostler_protocol::methods::{
 };
 use ostler_protocol::{AccessClass, ApiError, AuditKind, JobRecord, Page, RunId, RunRecord, RunSummary};
 
-/// Characters of a text of a payload in the audit trail.
+/// Maximum length of a text of a payload in the audit trail, in characters.
 const MAX_FACT: usize = 1024;
 
-/// Takes the payload as it came: its form is checked together with what else a submit checks.
+/// Passes the raw payload on: the engine checks its form together with its content.
 pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
-    let facts = asked(&params);
-    submitted(engine, caller, "start_run", &facts, engine.start_run(params, &caller.origin))
+    let facts = audit_facts(&params);
+    record_submit(engine, caller, "start_run", &facts, engine.start_run(params, &caller.origin))
 }
 
-/// What a start payload asks for, as far as the audit trail keeps it.
-pub(super) fn asked(params: &Value) -> Value {
+/// The facts of a start payload that the audit trail keeps.
+pub(super) fn audit_facts(params: &Value) -> Value {
     let text = |pointer: &str| {
         params.pointer(pointer).and_then(Value::as_str).map(|text| text.chars().take(MAX_FACT).collect::<String>())
     };
@@ -35,8 +35,8 @@ pub(super) fn asked(params: &Value) -> Value {
     })
 }
 
-/// Puts on record that a run was asked for, and what became of that.
-pub(super) fn submitted(
+/// Records a submit and its outcome in the audit trail.
+pub(super) fn record_submit(
     engine: &Arc<Engine>,
     caller: &Caller,
     method: &str,
@@ -61,10 +61,10 @@ pub(super) fn submitted(
     result(&outcome?)
 }
 
-/// Takes the overrides as they came: null means something there.
+/// Passes the raw overrides on, because null clears a field.
 pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = json!({"rerunOf": params.get("runId").and_then(Value::as_str).and_then(|id| id.parse::<RunId>().ok())});
-    submitted(engine, caller, "rerun", &facts, engine.rerun(params, &caller.origin))
+    record_submit(engine, caller, "rerun", &facts, engine.rerun(params, &caller.origin))
 }
 
 pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {

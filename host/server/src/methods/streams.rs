@@ -1,4 +1,4 @@
-//! Event streams on connections that stay.
+//! Event streams on persistent connections.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(super) fn subscribe(
     caller: &Caller,
     params: &SubscribeParams,
 ) -> Result<SubscribeResult, ApiError> {
-    beginning(caller)?.subscribe(engine, params, &caller.peer)
+    pending_subscriptions(caller)?.subscribe(engine, params, &caller.peer)
 }
 
 pub(super) fn unsubscribe(
@@ -21,11 +21,11 @@ pub(super) fn unsubscribe(
     caller: &Caller,
     params: &UnsubscribeParams,
 ) -> Result<UnsubscribeResult, ApiError> {
-    beginning(caller)?.unsubscribe(params.subscription_id)?;
+    pending_subscriptions(caller)?.unsubscribe(params.subscription_id)?;
     Ok(UnsubscribeResult { subscription_id: params.subscription_id })
 }
 
-fn beginning(caller: &Caller) -> Result<&PendingSubscriptions, ApiError> {
+fn pending_subscriptions(caller: &Caller) -> Result<&PendingSubscriptions, ApiError> {
     caller.streams.as_deref().ok_or_else(|| {
         ApiError::new(ErrorKind::Conflict, "this connection ends with the answer and can carry no events")
             .hint("use `GET /events`, or call over the WebSocket `/ws` or `ostler rpc --stdio`")

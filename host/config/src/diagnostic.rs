@@ -1,4 +1,4 @@
-//! Problems that only others can see in a file, put at their places in it: a plugin knows its settings, the file does not.
+//! Diagnostics of plugins and other users of a configuration, with the line and column of their values in the file.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -13,23 +13,23 @@ use super::names::written;
 use super::{Config, file};
 use ostler_protocol::{Origin, nearest, pointer_along};
 
-/// Complaints that are shown.
-const MOST: usize = 50;
+/// Maximum number of diagnostics that are shown.
+const MAX_DIAGNOSTICS: usize = 50;
 
-/// A problem of a value of the configuration, found by whoever the value is for.
+/// A problem of a value of the configuration that its user found, such as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigDiagnostic {
-    /// The keys that lead to the value, from the top of the file; a number for an entry of a list. Where the file has
-    /// no such key, the nearest one above it that it has is shown.
+    /// Keys of the path from the root of the file to the value; a number for an item of a list. If the file does not
+    /// contain the value, the position is that of its nearest parent.
     pub path: Vec<String>,
-    /// What is wrong: lower case, without key and position, without the value, which may be secret.
+    /// The problem, in lower case, without key and position, and without the value, which may be secret.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
 }
 
 impl ConfigDiagnostic {
-    /// A name that is none of those known, with the nearest of them.
+    /// A diagnostic for an unknown name. The hint suggests the nearest known name.
     #[must_use]
     pub fn unknown<'n>(
         path: Vec<String>,
@@ -43,16 +43,16 @@ impl ConfigDiagnostic {
 }
 
 impl Config {
-    /// Complaints about what stands in a file, each with its line and column. The file is read again; where it has
-    /// become another meanwhile, the places are those of what is left.
+    /// Adds line and column to diagnostics of a file. The file is read again; if it has changed, the positions may be
+    /// those of parents.
     #[must_use]
-    pub fn place(path: &Path, complaints: &[ConfigDiagnostic]) -> ConfigErrors {
+    pub fn locate(path: &Path, diagnostics: &[ConfigDiagnostic]) -> ConfigErrors {
         let text = file::read(path).unwrap_or_default();
-        ConfigErrors::new(Some(path), place(&text, complaints))
+        ConfigErrors::new(Some(path), locate(&text, diagnostics))
     }
 }
 
-fn place(text: &str, complaints: &[ConfigDiagnostic]) -> Vec<ConfigError> {
+fn locate(text: &str, diagnostics: &[ConfigDiagnostic]) -> Vec<ConfigError> {
     let layer = Layer { origin: Origin::File, text };
     let table = DeTable::parse_recoverable(text).0;
     let error = |ConfigDiagnostic { path, message, hint }: &ConfigDiagnostic| {
@@ -61,10 +61,10 @@ fn place(text: &str, complaints: &[ConfigDiagnostic]) -> Vec<ConfigError> {
         let whole = ConfigError::whole(message.clone(), hint.clone());
         ConfigError { position: Some(position), key, pointer, line_text, ..whole }
     };
-    complaints.iter().take(MOST).map(error).collect()
+    diagnostics.iter().take(MAX_DIAGNOSTICS).map(error).collect()
 }
 
-/// Where a key stands, or an entry of a list; of what is not there, the deepest that is.
+/// The span of a key or list item; if it does not exist, of its nearest parent.
 fn span_of(table: &DeTable<'_>, path: &[String]) -> Range<usize> {
     let mut span = 0..0;
     let mut inside = Inside::Table(table);
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn complaint(path: &str) -> ConfigDiagnostic {
+    fn diagnostic(path: &str) -> ConfigDiagnostic {
         ConfigDiagnostic {
             path: path.split('/').map(str::to_owned).collect(),
             message: "is wrong".to_owned(),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_stand_at_their_keys() {
+    fn diagnostics_have_the_position_of_their_keys() {
         let text =
             "[providers.a]\nsettings = { one = 1, list = [\"x\", \"y\"] }\n\n[providers.a.settings.two]\nthree = 3\n";
         let text = text.replace("[providers.a.settings.two]\nthree = 3", "[providers.b.settings]\ntwo.three = 3");
@@ -131,19 +131,19 @@ mod tests {
             ("providers/a/settings/one", 2, 14, "providers.a.settings.one"),
             ("providers/a/settings/list/1", 2, 36, "providers.a.settings.list[1]"),
             ("providers/b/settings/two/three", 5, 5, "providers.b.settings.two.three"),
-            // What is missing is shown where it would be.
+            // A missing value has the position of its parent.
             ("providers/a/plugin", 1, 12, "providers.a.plugin"),
             ("providers/a/settings/list/7", 2, 23, "providers.a.settings.list[7]"),
             ("nowhere/at all", 1, 1, "nowhere.\"at all\""),
         ] {
-            let [error] = &place(&text, &[complaint(path)])[..] else { panic!("{path}") };
+            let [error] = &locate(&text, &[diagnostic(path)])[..] else { panic!("{path}") };
             let position = error.position.unwrap();
             assert_eq!((position.line, position.column, error.key.as_str()), (line, column, key), "{path}");
         }
     }
 
     #[test]
-    fn the_nearest_name_is_offered() {
+    fn suggests_the_nearest_name() {
         let unknown = ConfigDiagnostic::unknown(Vec::new(), "is unknown".to_owned(), "claud", ["codex", "claude"]);
         assert_eq!(unknown.hint.as_deref(), Some("did you mean \"claude\"?"));
     }
