@@ -39,7 +39,7 @@ pub(super) fn report_usage(mut error: clap::Error, args: &[OsString]) -> ExitCod
         let hint = hint.unwrap_or_else(|| "see `ostler help`".to_owned());
         report(&ApiError::new(ErrorKind::InvalidParams, message).hint(hint), true);
     } else {
-        if asked {
+        if requested {
             let _ = error.print();
         } else {
             // A suggestion that was taken out leaves an empty line behind.

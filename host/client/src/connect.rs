@@ -23,6 +23,8 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit of a call. A cancel waits for the end of the run, a start for the probes of the CLI.
 const CALL_LIMIT: Duration = Duration::from_secs(300);
+/// Hosts that may come and go before one accepts the client.
+const MAX_HOSTS: u32 = 4;
 /// First and longest pause between two attempts to start a host while another host has the lock and ends or starts.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -59,7 +61,13 @@ impl Connector {
         let mut deadline = Instant::now() + self.config.start_limit;
         let mut step = None;
         let mut pause = FIRST_PAUSE;
+        let mut hosts = 0;
         loop {
+            if hosts > MAX_HOSTS {
+                let message = "hosts start and end again, or are replaced by those of another version";
+                let error = ApiError::new(ErrorKind::Internal, message).hint("the log of the host has the reason");
+                return Err(ClientError::Start(Box::new(error)));
+            }
             // Another program may have started a host.
             let now = self.starting();
             if now != step {
@@ -73,6 +81,7 @@ impl Connector {
                 Ok(health) if self.accepts(&health) => return Ok(health),
                 Ok(health) => {
                     self.retire(&health, deadline).await?;
+                    hosts += 1;
                     continue;
                 }
                 Err(error @ ClientError::NotRunning { .. }) => match &self.config.start {
@@ -87,7 +96,10 @@ impl Connector {
                     Some(command) => {
                         match launch::start(command, self.config.start_limit, |step| self.report_progress(step)).await?
                         {
-                            Launched::Ready => continue,
+                            Launched::Ready => {
+                                hosts += 1;
+                                continue;
+                            }
                             // Another host has the lock. It will answer soon, or end.
                             Launched::LockTaken(reason) => ClientError::Start(Box::new(reason)),
                         }
