@@ -9,9 +9,9 @@ use memchr::{memchr, memmem, memrchr};
 use super::blocks::{OpenBlock, follow};
 use super::credentials::Before;
 use super::matcher::{Line, Scratch, overlap, search, search_view};
+use super::name_and_value::{Beside, Lines, Named};
 use super::rules::{Candidate, Fault};
 use super::run::{Shared, Unscanned};
-use super::spread::{Beside, Lines, Named};
 use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
 use super::views::{View, WINDOW_STEP, is_base64, lines_with_invisibles, padding, visible_view};
 

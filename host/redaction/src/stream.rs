@@ -7,8 +7,8 @@ use memchr::{memchr, memrchr};
 use super::apply::{LIMIT, PieceEnd, State, process};
 use super::cut::safe_cut;
 use super::matcher::CONTEXT;
+use super::name_and_value;
 use super::run::RunRedactor;
-use super::spread;
 use super::text::floor_boundary;
 
 /// Up to this many bytes, an unfinished line is examined whenever it grows; beyond, whenever it has grown by an eighth.
@@ -155,7 +155,7 @@ impl StreamRedactor {
         let line_of =
             |at: usize| memrchr(b'\n', lines.as_bytes().get(..at).unwrap_or_default()).map_or(0, |newline| newline + 1);
         let last = line_of(lines.len().saturating_sub(1));
-        let unnamed = lines.get(last..).is_some_and(spread::awaits_name);
+        let unnamed = lines.get(last..).is_some_and(name_and_value::awaits_name);
         let held = if unnamed { last } else { lines.len() };
         let wrapped = self.run.shared.masks.wrapped_before(lines.as_bytes());
         wrapped.map_or(held, |begins| line_of(begins).min(held))
@@ -198,7 +198,7 @@ impl StreamRedactor {
         if held == 0 || held < self.next_look || self.state.block.is_some() || self.wrapped {
             return;
         }
-        if self.released == 0 && spread::may_be_value(self.state.named.as_ref(), &self.text) {
+        if self.released == 0 && name_and_value::may_be_value(self.state.named.as_ref(), &self.text) {
             return;
         }
         let cut = safe_cut(&self.run.shared, &self.text, self.released);

@@ -5,12 +5,12 @@ mod gaps;
 mod kinds;
 mod masks;
 mod measure;
+mod name_and_value;
 mod ordinary;
 mod recall;
 mod requirements;
 mod rules;
 mod samples;
-mod spread;
 mod streams;
 mod words;
 

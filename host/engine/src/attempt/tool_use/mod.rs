@@ -4,8 +4,8 @@
 //! What a CLI neither asks about nor reports, nobody sees here; only a sandbox bounds that.
 
 mod denials;
-mod reported;
-mod shown;
+mod duplicates;
+mod size_limit;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,11 +23,11 @@ use ostler_plugin_host::types::{Action, CheckedPath, Semantic, ToolCall, ToolOut
 use ostler_protocol::NewEvent;
 
 use denials::{Denials, ENDING, LONG_LINE, not_judged};
-use reported::{Known, call_of};
-use shown::shown;
+use duplicates::{Known, call_of};
+use size_limit::shorten;
 
 #[cfg(test)]
-pub(crate) use reported::unknown_tool;
+pub(crate) use duplicates::unknown_tool;
 
 /// The kind of a tool that is not known, and of those beyond [`MAX_KINDS`].
 const OTHER: &str = "other";
@@ -138,7 +138,7 @@ impl<'a> ToolUses<'a> {
     pub(crate) fn evaluate(&mut self, tool_use: ToolUse, in_time: bool) -> ToolDecision {
         let ToolUse { call, is_new } = tool_use;
         let (kind, question) = (call.kind.clone(), &self.question);
-        let call = shown(call);
+        let call = shorten(call);
         let (action, ruling) = if in_time {
             let paths = checked_paths(&call, question.cwd, question.grants, &mut self.lookups);
             let action = Action::Tool(call);

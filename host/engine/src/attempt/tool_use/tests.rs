@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::denials::{MAX_NAME, MAX_RECORDED};
-use super::reported::{MAX_KNOWN, Recent};
-use super::shown::{ENTRY, MAX_SHOWN, MAX_WORD};
+use super::duplicates::{MAX_KNOWN, Recent};
+use super::size_limit::{ENTRY, MAX_SHOWN, MAX_WORD};
 use super::*;
 use crate::policy::policy_set;
 use ostler_plugin_host::types::{FileAccess, FileEffect};
@@ -157,7 +157,7 @@ fn use_of_common_size_is_shown_as_it_is() {
         extra: Some("{\"a\":1}".to_owned()),
         ..call("1", "ls")
     };
-    assert_eq!(shown(call.clone()), call);
+    assert_eq!(shorten(call.clone()), call);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
         extra: Some(json!({"a": long()}).to_string()),
         ..call("1", "")
     };
-    let found = shown(all);
+    let found = shorten(all);
     assert!(lengths(&found) < MAX_SHOWN + 4096, "{}", lengths(&found));
     assert_eq!((found.id.as_str(), found.commands[0].as_str(), found.files[0].path.as_str()), ("1", "ls", "a"));
     assert_eq!(cut(&found), ["/name", "/cwd", "/commands/1", "/commands/2", "/files/0/change", "/input", "/extra"]);
@@ -187,7 +187,7 @@ fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
         extra: Some(json!({"a": 1}).to_string()),
         ..call("1", "ls")
     };
-    let found = shown(alone);
+    let found = shorten(alone);
     assert_eq!(cut(&found), ["/input", "/extra"]);
     let input: String = serde_json::from_str(&found.input).unwrap();
     assert!(input.starts_with("{\"content\":\"ä") && found.input.len() > MAX_SHOWN / 4, "{}", found.input.len());
@@ -200,7 +200,7 @@ fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
         urls: vec!["b".to_owned(); MAX_SHOWN],
         ..call("1", "")
     };
-    let found = shown(many);
+    let found = shorten(many);
     assert_eq!(cut(&found)[..3], ["/files", "/urls", "/commands"]);
     assert!(found.files.len() + found.urls.len() + found.commands.len() <= MAX_SHOWN / ENTRY);
 }
@@ -208,7 +208,7 @@ fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
 #[test]
 fn long_result_without_a_start_is_shown_by_its_beginning() {
     let output = ToolOutput { output: "x".repeat(MAX_SHOWN), ..result("1") };
-    let found = shown(call_of(&output));
+    let found = shorten(call_of(&output));
     let extra: Value = serde_json::from_str(found.extra.as_deref().unwrap()).unwrap();
     assert_eq!(extra["result"]["output"].as_str().unwrap().len(), MAX_SHOWN / 2);
     assert_eq!(cut(&found), ["/extra/result/output"]);
@@ -217,7 +217,7 @@ fn long_result_without_a_start_is_shown_by_its_beginning() {
 #[test]
 fn folder_that_was_cut_is_not_looked_up() {
     let file = FileAccess { path: "a".to_owned(), effect: FileEffect::Read, change: None };
-    let call = shown(ToolCall { cwd: Some("/".repeat(3 * MAX_WORD)), files: vec![file], ..call("1", "") });
+    let call = shorten(ToolCall { cwd: Some("/".repeat(3 * MAX_WORD)), files: vec![file], ..call("1", "") });
     assert_eq!(checked_paths(&call, Path::new("/"), &Grants::default(), &mut Lookups::new()).len(), 0);
 }
 

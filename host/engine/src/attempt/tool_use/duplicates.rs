@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::shown::MAX_SHOWN;
+use super::size_limit::MAX_SHOWN;
 use super::{OTHER, ToolUse};
 use ostler_plugin_host::types::{Semantic, ToolCall, ToolOutput};
 

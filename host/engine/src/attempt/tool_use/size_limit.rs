@@ -14,14 +14,14 @@ pub(super) const MAX_CUT: usize = 100;
 
 /// A use as the policies are shown it: no longer than they can be expected to take. What names it comes first, and then
 /// what is short. Where something is left out, `extra.cut` says where.
-pub(super) fn shown(mut call: ToolCall) -> ToolCall {
+pub(super) fn shorten(mut call: ToolCall) -> ToolCall {
     let (mut room, mut cut) = (MAX_SHOWN, Vec::new());
     let words = [("/id", &mut call.id), ("/kind", &mut call.kind), ("/name", &mut call.name)];
     let optional = [("/parent", &mut call.parent), ("/cwd", &mut call.cwd)];
     let optional = optional.into_iter().filter_map(|(pointer, word)| Some((pointer, word.as_mut()?)));
     let mcp = call.mcp.iter_mut().flat_map(|mcp| [("/mcp/server", &mut mcp.server), ("/mcp/tool", &mut mcp.tool)]);
     for (pointer, word) in words.into_iter().chain(optional).chain(mcp) {
-        shorten(word, MAX_WORD, pointer, &mut cut);
+        cut_text(word, MAX_WORD, pointer, &mut cut);
         room = room.saturating_sub(word.len());
     }
     // Half of a path or an address would be another one.
@@ -37,18 +37,18 @@ pub(super) fn shown(mut call: ToolCall) -> ToolCall {
     truncate(&mut call.commands, count, "/commands", &mut cut);
     room -= call.commands.len() * ENTRY;
     for (index, command) in call.commands.iter_mut().enumerate() {
-        shorten(command, room, &format!("/commands/{index}"), &mut cut);
+        cut_text(command, room, &format!("/commands/{index}"), &mut cut);
         room -= command.len();
     }
     for (index, file) in call.files.iter_mut().enumerate() {
         if let Some(change) = &mut file.change {
-            shorten(change, room, &format!("/files/{index}/change"), &mut cut);
+            cut_text(change, room, &format!("/files/{index}/change"), &mut cut);
             room -= change.len();
         }
     }
     if call.input.len() > room {
         // It is JSON, and as a text at most twice as long: what has to be escaped in it is escaped already.
-        shorten(&mut call.input, room / 2, "/input", &mut cut);
+        cut_text(&mut call.input, room / 2, "/input", &mut cut);
         call.input = serde_json::Value::from(call.input).to_string();
         room = 0;
     }
@@ -62,7 +62,7 @@ pub(super) fn shown(mut call: ToolCall) -> ToolCall {
     call
 }
 
-fn shorten(text: &mut String, most: usize, pointer: &str, cut: &mut Vec<String>) {
+fn cut_text(text: &mut String, most: usize, pointer: &str, cut: &mut Vec<String>) {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         cut.push(pointer.to_owned());
