@@ -54,6 +54,7 @@ fn ostler() -> String {
 fn follower_ends_when_its_reader_ends() {
     let host = TestHost::granted("");
     let silent = host.detach(&["rehearsal", "SLEEP 600"]);
+    host.wait_for_count("running", 1);
     for command in ["queue --watch".to_owned(), format!("logs -f {silent}"), format!("attach {silent}")] {
         let done = host.finish(host.shell(&format!("{} {command} | head -c 0", ostler()))).ok();
         assert!(!done.stderr.contains("error"), "{command}: {}", done.stderr);

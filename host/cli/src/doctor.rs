@@ -165,7 +165,7 @@ fn sandbox(status: &Status) -> Check {
 
 fn keyring(status: &Status) -> Check {
     let store = status.token_store.as_str();
-    if store.starts_with("none") {
+    if !status.tokens_storable {
         return Check::warning("keyring", format!("tokens cannot be stored: {store}"))
             .hint("set `store` in [tokens] of config.toml");
     }

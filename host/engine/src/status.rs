@@ -15,6 +15,7 @@ impl Engine {
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactors.for_diagnostics();
+        let token_store = self.tokens.describe(setup.config.tokens.store);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
@@ -36,7 +37,8 @@ impl Engine {
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
             cursor: *self.storage.events_watch().borrow(),
-            token_store: self.tokens.describe(setup.config.tokens.store),
+            tokens_storable: token_store.is_ok(),
+            token_store: token_store.unwrap_or_else(|error| format!("none: {}", error.message)),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             sandbox: Some(self.sandbox_support()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),

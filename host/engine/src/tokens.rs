@@ -150,12 +150,12 @@ impl ProviderTokens {
         }
     }
 
-    /// Where new tokens go, for people.
-    pub(crate) fn describe(&self, choice: TokenStoreChoice) -> String {
-        match self.store.in_use(wanted(choice)) {
-            Ok(kind) => self.store.describe(kind),
-            Err(error) => format!("none: {}", error.message),
-        }
+    /// The store of new tokens, for people.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn describe(&self, choice: TokenStoreChoice) -> Result<String, TokenError> {
+        self.store.in_use(wanted(choice)).map(|kind| self.store.describe(kind))
     }
 
     pub(crate) fn seen(&self) -> &SeenTokens {

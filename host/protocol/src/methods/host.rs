@@ -215,6 +215,9 @@ pub struct Status {
     /// The store for new tokens of providers: `secret-service`, `keyutils` or `file` with an explanation, or `none`
     /// with the reason.
     pub token_store: String,
+    /// Whether there is a store for new tokens.
+    #[serde(default)]
+    pub tokens_storable: bool,
     /// The sandbox that this machine supports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxSupport>,
