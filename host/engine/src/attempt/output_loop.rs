@@ -1,4 +1,5 @@
-//! Moves the output of a child: bytes to lines, lines to the plugin and through redaction, and all of it to storage.
+//! Drives a child until it has ended: moves its output (bytes to lines, lines to the plugin and through redaction, all of it to
+//! storage), and ends it at its time limit, at a stop, or when a policy denies what it does.
 //!
 //! Runs on the attempt's own thread and blocks there; the writer's bounded queue slows it, and it slows the child.
 
