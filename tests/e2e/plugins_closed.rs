@@ -164,7 +164,7 @@ fn disabled_redactor_does_not_block_configuration_changes() {
         // The redactor is reported, and stays disabled with these settings.
         assert!(problems(&host).contains("evil"), "{}", problems(&host));
         let refused = host.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
-        assert!(refused["message"].as_str().unwrap().contains("`reload`"), "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains("`reload()`"), "{refused}");
         // An explicit reload tries it again.
         host.run(&["config", "reload"]).ok();
         assert_eq!(listed(&host, "evil")["state"], "ready");

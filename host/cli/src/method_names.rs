@@ -62,6 +62,10 @@ fn command(call: &str) -> Option<String> {
         Some((name, rest)) => (name, Some(rest.strip_suffix(')')?)),
         None => (call, None),
     };
+    // A plain word in quotation marks can mean anything.
+    if argument.is_none() && !name.contains('_') {
+        return None;
+    }
     let (_, command, placeholder) = COMMANDS.iter().find(|(method, ..)| *method == name)?;
     // `archive_conversation(ID, false)` is the only call in a hint with two arguments.
     let argument = match argument.and_then(|argument| argument.strip_suffix(", false")) {
@@ -100,6 +104,7 @@ mod tests {
             ("`archive_conversation(c, false)` undoes it", "`ostler chat archive --undo c` undoes it"),
             ("see `runner.timeout_seconds` and list_runs", "see `runner.timeout_seconds` and list_runs"),
             ("an open ` quote", "an open ` quote"),
+            ("`stop()` ends it, and `stop` is a word", "`ostler stop` ends it, and `stop` is a word"),
             ("", ""),
         ] {
             assert_eq!(to_commands(text), expected);

@@ -94,7 +94,7 @@ impl From<ClientError> for ApiError {
             ClientError::Unreachable { .. } => Self::new(ErrorKind::Io, message),
             ClientError::OtherVersion { .. } => Self::new(ErrorKind::Conflict, message)
                 .retryable(true)
-                .hint("wait until its runs have ended, or end it with `stop`"),
+                .hint("wait until its runs have ended, or end it with `stop()`"),
             ClientError::Broken { uncertain, .. } => {
                 let error = Self::new(ErrorKind::Io, message).retryable(!uncertain);
                 if uncertain {

@@ -315,7 +315,7 @@ impl Configured {
     /// Fails if the plugin is disabled.
     pub(super) fn check_health(&self) -> Result<(), PluginError> {
         self.health.disabled().map_or(Ok(()), |reason| {
-            let message = format!("it is disabled: {reason}. Replace or remove it, or try it again with `reload`");
+            let message = format!("it is disabled: {reason}. Replace or remove it, or try it again with `reload()`");
             Err(self.error(PluginErrorKind::Disabled, message))
         })
     }

@@ -83,14 +83,14 @@ impl fmt::Display for LockError {
         match self {
             Self::Held { folder, holder: Some(holder) } => write!(
                 f,
-                "failed to take the data folder {}: a host of version {} holds it (process {}); use that one, or end it with `stop`",
+                "failed to take the data folder {}: a host of version {} holds it (process {}); use that one, or end it with `stop()`",
                 folder.display(),
                 holder.version,
                 holder.pid
             ),
             Self::Held { folder, holder: None } => write!(
                 f,
-                "failed to take the data folder {}: another host holds it; use that one, or end it with `stop`",
+                "failed to take the data folder {}: another host holds it; use that one, or end it with `stop()`",
                 folder.display()
             ),
             Self::Io { path, source } => write!(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Usage;
+use super::open_names::open_names;
 
 /// `run.semantic`: what a piece of output means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,18 +130,18 @@ pub struct Session {
     pub origin: SessionOrigin,
 }
 
-/// How a session began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionOrigin {
-    /// It is new.
-    Fresh,
-    /// It is the one that the run asked for.
-    Resumed,
-    /// It is a copy of the one that the run asked for.
-    Forked,
-    /// It is new, although the run asked for another one.
-    Replaced,
+open_names! {
+    /// How a session began.
+    SessionOrigin {
+        /// It is new.
+        Fresh = "fresh",
+        /// It is the one that the run asked for.
+        Resumed = "resumed",
+        /// It is a copy of the one that the run asked for.
+        Forked = "forked",
+        /// It is new, although the run asked for another one.
+        Replaced = "replaced",
+    }
 }
 
 /// A piece of a text.
@@ -234,18 +235,18 @@ pub struct FileUse {
     pub change: Option<String>,
 }
 
-/// What a tool does with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FileEffect {
-    /// It reads it.
-    Read,
-    /// It creates it.
-    Create,
-    /// It changes it.
-    Modify,
-    /// It deletes it.
-    Delete,
+open_names! {
+    /// What a tool does with a file.
+    FileEffect {
+        /// It reads it.
+        Read = "read",
+        /// It creates it.
+        Create = "create",
+        /// It changes it.
+        Modify = "modify",
+        /// It deletes it.
+        Delete = "delete",
+    }
 }
 
 /// A tool of an MCP server.
@@ -335,8 +336,8 @@ pub struct UsageReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_micro_usd: Option<u64>,
     /// Further counters of the CLI.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub others: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub others: Map<String, Value>,
 }
 
 impl From<UsageReport> for Usage {
@@ -363,16 +364,16 @@ pub struct TurnEnd {
     pub message: Option<String>,
 }
 
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TurnStatus {
-    /// It is complete.
-    Completed,
-    /// It was interrupted.
-    Interrupted,
-    /// It failed.
-    Failed,
+open_names! {
+    /// How a turn ended.
+    TurnStatus {
+        /// It is complete.
+        Completed = "completed",
+        /// It was interrupted.
+        Interrupted = "interrupted",
+        /// It failed.
+        Failed = "failed",
+    }
 }
 
 /// A message of the CLI about itself.
@@ -472,6 +473,18 @@ mod tests {
         assert_eq!(schema["properties"]["cwd"]["description"], "Its working folder. (tool_start)");
         let message = schema["properties"]["toCursor"]["description"].as_str().unwrap();
         assert_eq!(message, "Cursor of the last piece. (text, thinking, tool_result)");
+    }
+
+    #[test]
+    fn names_of_later_versions_do_not_hide_the_event() {
+        let document = json!({"kind": "tool_start", "name": "X", "files": [{"path": "a", "effect": "rename"}]});
+        let event: Semantic = serde_json::from_value(document).unwrap();
+        assert!(matches!(&event, Semantic::ToolStart(call) if call.files[0].effect.name() == "rename"), "{event:?}");
+        let usage = json!({"kind": "usage", "inputTokens": 1, "others": {"x": null}});
+        assert!(matches!(
+            serde_json::from_value(usage).unwrap(),
+            Semantic::Usage(UsageReport { input_tokens: Some(1), .. })
+        ));
     }
 
     #[test]

@@ -23,7 +23,8 @@ impl WriteTx<'_> {
     }
 
     /// Overwrites the unused part of up to `count` pages that follow page `after` (0: from the first one). Returns the last
-    /// page that was looked at; `None` after the last page of the file. What moves meanwhile is live, so one pass is enough.
+    /// page that was looked at; `None` after the last page of the file. Between two calls, other writes
+    /// can give a page a number that was passed: go over the file twice.
     ///
     /// # Errors
     /// Where the database cannot be written.

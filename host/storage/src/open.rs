@@ -74,7 +74,12 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, StorageErro
     check_folder(folder_of(path))?;
     prepare_file(path)?;
     let dirty = fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
-    open_checked(path, options, dirty).map_err(|error| error.at("open", path))
+    let existing = fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    open_checked(path, options, dirty).map_err(|error| match error.kind() {
+        // All statements are fixed and tested: one that fails shows that the file differs from what a host wrote.
+        StorageErrorKind::Internal if existing => damaged(path, error.message()),
+        _ => error.at("open", path),
+    })
 }
 
 /// A file that SQLite keeps beside the database.

@@ -198,16 +198,10 @@ impl EventTranslator {
                 };
                 Semantic::RateLimited(RateLimit { message: limit.message, retry_after_ms, retry_at_unix_ms })
             }
-            plugin::Semantic::Other(other) => Semantic::Other(OtherSemantic {
-                kind: other.kind,
-                fields: match json_or_text(other.fields) {
-                    Value::Object(mut fields) => {
-                        fields.retain(|_, value| !value.is_null());
-                        fields
-                    }
-                    value => Map::from_iter([("value".to_owned(), value)]),
-                },
-            }),
+            plugin::Semantic::Other(other) => {
+                let event = Semantic::Other(self.other(&other.kind, other.fields));
+                return out.push(TranslatedEvent::Event(Payload::Semantic(event)));
+            }
         };
         out.push(TranslatedEvent::Event(Payload::Semantic(self.redacted(event))));
     }
@@ -315,6 +309,21 @@ impl EventTranslator {
             return id.to_owned();
         }
         fields[field].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// An event of a kind of the plugin. Its kind and its fields are redacted apart: a field can be called `kind`, too.
+    fn other(&self, kind: &str, fields: String) -> OtherSemantic {
+        let mut fields = json_or_text(fields);
+        self.redactor.redact_json(&mut fields);
+        let mut fields = match fields {
+            Value::Object(fields) => fields,
+            value => Map::from_iter([("value".to_owned(), value)]),
+        };
+        fields.retain(|_, value| !value.is_null());
+        if let Some(own) = fields.shift_remove("kind") {
+            fields.insert("originalKind".to_owned(), own);
+        }
+        OtherSemantic { kind: self.redactor.redact(kind).text.into_owned(), fields }
     }
 
     /// An event whose every text is redacted by itself.
@@ -438,7 +447,7 @@ fn usage_report(usage: &plugin::Usage) -> UsageReport {
         output_tokens: usage.output_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         cost_micro_usd: usage.cost_micro_usd,
-        others: usage.others.iter().map(|counter| (counter.name.clone(), counter.value)).collect(),
+        others: usage.others.iter().map(|counter| (counter.name.clone(), counter.value.into())).collect(),
     }
 }
 
@@ -526,7 +535,9 @@ mod tests {
         let other = |fields: &str| {
             plugin::Semantic::Other(plugin::OtherEvent { kind: "codex.x".to_owned(), fields: fields.to_owned() })
         };
-        let events = translate(0, vec![other(r#"{"a": 1, "b": null}"#), other("[1]"), other("no JSON")]);
+        let own_kind = r#"{"kind": "y", "a": 2}"#;
+        let events =
+            translate(0, vec![other(r#"{"a": 1, "b": null}"#), other("[1]"), other("no JSON"), other(own_kind)]);
         let shown: Vec<Value> = events
             .iter()
             .filter_map(|event| match event {
@@ -539,8 +550,29 @@ mod tests {
             serde_json::json!({"kind": kind, "a": 1}),
             serde_json::json!({"kind": kind, "value": [1]}),
             serde_json::json!({"kind": kind, "value": "no JSON"}),
+            serde_json::json!({"kind": kind, "a": 2, "originalKind": "y"}),
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn secret_in_the_kind_of_a_plugin_event_is_redacted() {
+        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
+        let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: "hunter2-hunter2".to_owned() }]);
+        let redactor = RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults));
+        let mut translator = EventTranslator::new(redactor, 0);
+        let mut out = Vec::new();
+        let fields = r#"{"kind": "y", "message": "hunter2-hunter2", "extra": 1}"#.to_owned();
+        for kind in ["x.hunter2-hunter2", "progress"] {
+            let event = plugin::OtherEvent { kind: kind.to_owned(), fields: fields.clone() };
+            translator.translate(vec![plugin::Semantic::Other(event)], &mut out);
+        }
+        for event in &out {
+            let TranslatedEvent::Event(payload) = event else { panic!("{event:?}") };
+            let text = serde_json::to_string(payload).unwrap();
+            assert!(!text.contains("hunter2") && text.contains(r#""extra":1"#), "{text}");
+        }
+        assert_eq!(out.len(), 2);
     }
 
     #[test]

@@ -233,6 +233,8 @@ impl OutputLoop<'_> {
     /// Ends the child. The first reason counts. A child that has exited keeps its own outcome, unless the reason makes what it
     /// said invalid.
     fn end_child(&mut self, reason: StopReason) {
+        // What was not stored counts more than any other reason: a run whose output is lost is no success.
+        let reason = if self.sink.failed() { StopReason::StorageFailed } else { reason };
         let even_after_exit =
             matches!(reason, StopReason::StorageFailed | StopReason::Denied(_) | StopReason::Unreadable);
         if self.stop_reason == StopReason::Nothing && (self.exit.is_none() || even_after_exit) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ impl RetentionService {
     /// `NOT_FOUND`, and `CONFLICT` for a run that has not ended.
     pub fn delete_run(&self, run: RunId) -> Result<DeletedRun, ApiError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.remains.load(Ordering::Relaxed) {
+            self.erase_remains()?;
+        }
         let status = self.storage.read(|reader| reader.run_status(run))?;
         let status = status.ok_or_else(|| unknown_run(run))?;
         if !status.ended() {
@@ -42,6 +46,9 @@ impl RetentionService {
     /// `NOT_FOUND`, and `CONFLICT` where one of its runs has not ended; then nothing has changed.
     pub fn delete_conversation(&self, id: ConversationId) -> Result<DeletedConversation, ApiError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.remains.load(Ordering::Relaxed) {
+            self.erase_remains()?;
+        }
         let at = now();
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             let mut conversation = tx.conversation(id)?;
@@ -78,7 +85,14 @@ impl RetentionService {
         Ok(DeletedConversation { conversation_id: id, runs: runs.len() as u64, files_left })
     }
 
+    /// Erases what an earlier deletion has left behind, if it failed after its first step.
+    pub(super) fn finish_erasing(&self) -> Result<(), ApiError> {
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.remains.load(Ordering::Relaxed) { self.erase_remains() } else { Ok(()) }
+    }
+
     fn erase_runs(&self, runs: &[RunId], files_left: &mut Vec<PathBuf>) -> Result<(), ApiError> {
+        self.remains.store(true, Ordering::Relaxed);
         for runs in runs.chunks(BATCH) {
             if !self.delete_runs(runs, Deletion::Erasing, files_left)? {
                 return Err(ending());
@@ -93,13 +107,16 @@ impl RetentionService {
         let purge =
             || self.storage.write(Durability::Batched, |tx| tx.erasing(|tx| tx.purge_texts(INDEX_PAGES))).wait();
         let vacuum = || Ok(self.storage.write(Durability::Batched, |tx| tx.vacuum(VACUUM_PAGES)).wait()? == 0);
-        let mut cleared = Some(0);
+        // Two passes: while the first one works, other writes can give a page a number that it has passed.
+        let (mut cleared, mut passes) = (0, 0);
         let clear = || {
-            let after = cleared.unwrap_or_default();
+            let after = cleared;
             let write =
                 self.storage.write(Durability::Batched, move |tx| tx.erasing(|tx| tx.clear_unused(after, CLEAR_PAGES)));
-            cleared = write.wait()?;
-            Ok(cleared.is_none())
+            let last = write.wait()?;
+            passes += u32::from(last.is_none());
+            cleared = last.unwrap_or(0);
+            Ok(passes == 2)
         };
         if !self.until_done(purge)? || !self.until_done(vacuum)? || !self.until_done(clear)? {
             return Err(ending());
@@ -107,6 +124,7 @@ impl RetentionService {
         if !self.storage.empty_log(LOG_PATIENCE)? {
             tracing::warn!("the write-ahead log could not be emptied of what was deleted yet; it is tried again");
         }
+        self.remains.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod plan;
 mod policy;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct RetentionService {
     config: CurrentConfig,
     /// Held while something is deleted: one at a time.
     applying: Mutex<()>,
+    /// Whether something was deleted on request whose remains are not erased yet: the caller's next try finds no run.
+    remains: AtomicBool,
     results: Mutex<Results>,
     schedule: Arc<Schedule>,
 }
@@ -149,7 +152,14 @@ impl Drop for Running {
 
 impl RetentionService {
     pub(crate) fn new(storage: Storage, config: CurrentConfig) -> Self {
-        Self { storage, config, applying: Mutex::default(), results: Mutex::default(), schedule: Arc::default() }
+        Self {
+            storage,
+            config,
+            applying: Mutex::default(),
+            remains: AtomicBool::new(false),
+            results: Mutex::default(),
+            schedule: Arc::default(),
+        }
     }
 
     fn results(&self) -> MutexGuard<'_, Results> {
@@ -181,6 +191,9 @@ impl RetentionService {
             // Once an hour, so that a search has little left to read before it can answer.
             if let Err(error) = self.until_done(|| self.storage.index_some()) {
                 tracing::warn!(%error, "failed to read new texts for search; the next search tries again");
+            }
+            if let Err(error) = self.finish_erasing() {
+                tracing::warn!(%error, "what was deleted is not erased from the files yet; the next try is in an hour");
             }
             match self.apply_limits(false, 0) {
                 Ok(report) if report.runs + report.events + report.conversations > 0 => tracing::info!(

@@ -151,7 +151,7 @@ impl Reloading {
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
         problems.extend(setup.registry.disabled().map(|(kind, name, reason)| {
             let kind = kind.as_str();
-            format!("the {kind} {name} is disabled: {reason}; `reload` tries it again")
+            format!("the {kind} {name} is disabled: {reason}; `reload()` tries it again")
         }));
         problems.extend(reports.follow.iter().cloned());
         problems.extend(reports.watch.iter().cloned());
@@ -325,7 +325,7 @@ impl Engine {
         if let Some(problem) = &problem {
             tracing::warn!(problem, "changes of files are not noticed");
         }
-        let hint = "changes of the configuration and of plugins are not noticed until `reload`";
+        let hint = "changes of the configuration and of plugins are not noticed until `reload()`";
         self.reloading.reports().watch = problem.map(|problem| format!("{hint}: {problem}"));
     }
 }

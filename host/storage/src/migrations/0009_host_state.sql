@@ -16,13 +16,15 @@ CREATE TABLE last_boot (
     boot_id TEXT
 ) STRICT;
 INSERT INTO queue_state (id, paused, changes)
-    SELECT 1, coalesce(json_extract(value, '$.all'), 0), coalesce(json_extract(value, '$.change'), 0)
+    SELECT 1, coalesce(json_type(value, '$.all') = 'true', 0),
+        iif(json_type(value, '$.change') = 'integer', json_extract(value, '$.change'), 0)
     FROM settings WHERE key = '.queue_paused' AND json_valid(value);
 INSERT OR IGNORE INTO paused_providers (provider)
     SELECT name.value FROM settings s, json_each(s.value, '$.providers') AS name
-    WHERE s.key = '.queue_paused' AND json_valid(s.value);
+    WHERE s.key = '.queue_paused' AND json_valid(s.value) AND name.type = 'text';
 INSERT INTO deleted_events (id, through_cursor)
     SELECT 1, CAST(value AS INTEGER) FROM settings WHERE key = '.deleted_through';
 INSERT INTO last_boot (id, boot_id)
-    SELECT 1, json_extract(value, '$') FROM settings WHERE key = '.boot' AND json_valid(value);
+    SELECT 1, iif(json_type(value) = 'text', json_extract(value, '$'), NULL)
+    FROM settings WHERE key = '.boot' AND json_valid(value);
 DELETE FROM settings WHERE key GLOB '.*';
