@@ -301,7 +301,9 @@ fn interrupted_cli_with_exit_code_0_fails_the_run() {
     let exit = follower.wait_for_type("run.cli_exit");
     assert_eq!(exit["payload"]["code"], 0, "{exit}");
     let end = follower.wait_for_type("run.failed");
-    assert_eq!((&end["payload"]["reason"], &end["payload"]["code"]), (&json!("incomplete"), &json!("interrupted")));
+    // On a busy machine claude exits before it has said that it was interrupted.
+    let code = end["payload"]["code"].as_str().unwrap();
+    assert!(end["payload"]["reason"] == "incomplete" && ["interrupted", "ended-early"].contains(&code), "{end}");
 }
 
 #[test]
