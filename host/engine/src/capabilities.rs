@@ -133,7 +133,7 @@ impl Capabilities {
         }
     }
 
-    /// Forgets what is known here: what is in force has changed. What still holds is found in storage.
+    /// Empties the cache in memory after a change of configuration. Entries in storage that are still valid serve again.
     pub(crate) fn forget(&self) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.silent.lock().unwrap_or_else(PoisonError::into_inner).clear();

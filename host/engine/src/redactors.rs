@@ -59,14 +59,14 @@ impl Redactors {
 
     /// Redacts the host's own log.
     pub(crate) fn for_log(&self) -> RunRedactor {
-        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
+        // To log a fault of this redactor would redact again and recurse. The redactors of runs report the same faults.
         let redactor = Arc::clone(&self.config.load().redactor);
         RunRedactor::with(redactor, self.tokens.masks(), Arc::new(IgnoreFaults), Unscanned::ByRules)
     }
 
-    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
+    /// Reports faults of redactor plugins: in the log, and as a warning of `run`.
     pub(crate) fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
-        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
+        Arc::new(Faults { storage: self.storage.clone(), run, reported: AtomicBool::new(false) })
     }
 }
 
@@ -77,19 +77,20 @@ pub(crate) fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError 
     serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
 }
 
-/// Tells the faults of redactor plugins.
+/// Reports faults of redactor plugins in the log, and once in the run.
 struct Faults {
     storage: Storage,
     run: Option<RunId>,
-    told: AtomicBool,
+    /// Whether the run has its warning.
+    reported: AtomicBool,
 }
 
 impl FaultSink for Faults {
     fn fault(&self, plugin: &str, fault: &Fault) {
-        if is_news(plugin) {
+        if should_log(plugin) {
             tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
         }
-        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
+        let Some(run) = self.run.filter(|_| !self.reported.swap(true, Ordering::Relaxed)) else { return };
         // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
         let payload = serde_json::json!({
             "code": WarningCode::PluginFailed,
@@ -109,16 +110,16 @@ impl FaultSink for Faults {
     }
 }
 
-/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
-fn is_news(plugin: &str) -> bool {
+/// Whether to log a fault of this plugin: at most once a minute, because a plugin that fails does so for each text.
+fn should_log(plugin: &str) -> bool {
     const QUIET: Duration = Duration::from_secs(60);
-    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
-    if news {
-        told.insert(plugin.to_owned(), Instant::now());
+    static LAST_LOGGED: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut last_logged = LAST_LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last_logged.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
+    if due {
+        last_logged.insert(plugin.to_owned(), Instant::now());
     }
-    news
+    due
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use ostler_protocol::{AuditedTool, Finding, NewEvent, Payload, PolicyAudit, Verd
 pub(super) const MAX_RECORDED: u64 = 1000;
 pub(super) const MAX_RECORDED_BYTES: usize = 16 << 20;
 
-/// Most of a tool's name that stands in a message, in bytes.
+/// Length of a tool's name in a message, in bytes; the rest is cut off.
 pub(super) const MAX_NAME: usize = 100;
 
 /// What follows from denials.
