@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod argument;
 pub mod detect;
+pub mod duplex;
 pub mod events;
 pub mod failure;
 pub mod flags;
