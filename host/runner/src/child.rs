@@ -13,9 +13,11 @@ use nix::unistd::{read, write};
 use super::containment::SURVIVAL;
 use super::event::{Contained, Event, Exit, ExitStatus, StopSignal, Stream, Usage};
 use super::identity::ProcessIdentity;
-use super::link::{Link, Received};
+use super::input::Input;
+use super::link::{Link, Received, set_nonblocking};
 use super::linux::WakeFd;
-use super::spec::{SpawnError, SpawnLimits, SpawnSpec, Stdin};
+use super::spec::{SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
+use super::terminal::{self, ResizeRefused, TerminalSize};
 use super::wire::{Command, Report};
 
 /// How many bytes one read takes, and a pipe holds where the system allows.
@@ -27,18 +29,22 @@ const KEEPER_MARGIN: Duration = Duration::from_secs(3);
 
 /// The host's ends of the child's streams.
 #[derive(Debug)]
-pub(super) struct Pipes {
-    /// None if the child's input is empty and already closed.
-    pub(super) stdin: Option<OwnedFd>,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+pub(super) enum Streams {
+    Pipes {
+        /// None if the child's input is empty and already closed.
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// The socket over which the child sends its terminal before it executes the program.
+    Terminal(OwnedFd),
 }
 
 /// A child that exists, with its keeper, and waits before it executes the program. Dropping it ends both.
 #[derive(Debug)]
 pub struct Prepared {
     link: Link,
-    pipes: Pipes,
+    streams: Streams,
     wake: Arc<WakeFd>,
     executable: PathBuf,
     cwd: PathBuf,
@@ -56,6 +62,8 @@ pub struct Child {
     input: Input,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// None with pipes. With a terminal, `stdin` and `stdout` are its master, and there is no `stderr`.
+    terminal: Option<Terminal>,
     wake: Arc<WakeFd>,
     limits: SpawnLimits,
     buffer: Vec<u8>,
@@ -83,19 +91,17 @@ enum Life {
     Finished(Contained),
 }
 
-/// Input that waits to be written.
-#[derive(Debug, Default)]
-struct Input {
-    blocks: VecDeque<Vec<u8>>,
-    /// How much of the first block has been written.
-    written: usize,
-    waiting: usize,
-    /// No more input follows.
-    closed: bool,
+/// A child's terminal, without its master.
+#[derive(Debug)]
+struct Terminal {
+    /// Held until the child has exited, because reading the master fails while no process holds it.
+    slave: Option<OwnedFd>,
+    /// Whether the end of the input has been queued.
+    end_queued: bool,
 }
 
 impl Prepared {
-    pub(super) fn new(link: Link, pipes: Pipes, wake: WakeFd, spec: &SpawnSpec) -> Self {
+    pub(super) fn new(link: Link, streams: Streams, wake: WakeFd, spec: &SpawnSpec) -> Self {
         let mut input = Input::default();
         if let Stdin::Bytes(bytes) = &spec.stdin {
             input.push(bytes.clone());
@@ -103,7 +109,7 @@ impl Prepared {
         }
         Self {
             link,
-            pipes,
+            streams,
             wake: Arc::new(wake),
             executable: spec.executable.clone(),
             cwd: spec.cwd.clone(),
@@ -131,17 +137,30 @@ impl Prepared {
     /// Lets the child execute its program; returns when it has.
     ///
     /// # Errors
-    /// The system's error for the working directory or the program. Nothing is left behind.
+    /// The system's error for the working directory, the terminal or the program. Nothing is left behind.
     pub fn start(mut self) -> Result<Child, SpawnError> {
         self.link.start(&self.executable, &self.cwd)?;
-        let Self { link, pipes: Pipes { stdin, stdout, stderr }, wake, input, limits, .. } = self;
+        let Self { link, streams, wake, input, limits, .. } = self;
+        let (stdin, stdout, stderr, terminal) = match streams {
+            Streams::Pipes { stdin, stdout, stderr } => (stdin, stdout, Some(stderr), None),
+            Streams::Terminal(socket) => {
+                let (master, slave) = receive_terminal(&socket)
+                    .map_err(|errno| SpawnError::system("receive the terminal of the child", errno))?;
+                let terminal = Terminal { slave: Some(slave), end_queued: false };
+                let input = master.try_clone().map_err(|error| {
+                    SpawnError::new(SpawnErrorKind::Transient, format!("failed to copy a descriptor: {error}"))
+                })?;
+                (Some(input), master, None, Some(terminal))
+            }
+        };
         let ready = if stdin.is_none() { VecDeque::from([Event::StdinClosed]) } else { VecDeque::new() };
         let mut child = Child {
             link,
             stdin,
             input,
             stdout: Some(stdout),
-            stderr: Some(stderr),
+            stderr,
+            terminal,
             wake,
             limits,
             buffer: vec![0; READ_SIZE],
@@ -193,7 +212,9 @@ impl Child {
         }
     }
 
-    /// Adds input. It is written while [`Child::next`] runs.
+    /// Adds input. It is written while [`Child::next`] runs. A terminal gets the bytes as if they were typed: its modes
+    /// decide what they do (Ctrl-C is 3, Enter is CR), and in a terminal that edits lines, as every new one does, the
+    /// kernel cuts a line at 4,095 bytes.
     ///
     /// # Errors
     /// [`WriteRefused::Closed`] after the input was closed or failed, [`WriteRefused::Full`] where more than
@@ -202,7 +223,7 @@ impl Child {
         if self.stdin.is_none() || self.input.closed {
             return Err(WriteRefused::Closed);
         }
-        let (waiting, limit) = (self.input.waiting, self.limits.stdin_queue);
+        let (waiting, limit) = (self.input.waiting(), self.limits.stdin_queue);
         if waiting.saturating_add(bytes.len()) > limit {
             return Err(WriteRefused::Full { waiting, limit });
         }
@@ -211,13 +232,29 @@ impl Child {
     }
 
     /// How many bytes of input wait for the child to read them.
-    pub fn input_waiting(&self) -> usize {
-        self.input.waiting
+    pub const fn input_waiting(&self) -> usize {
+        self.input.waiting()
     }
 
     /// Ends the input after what is queued.
+    ///
+    /// A terminal stays open, because closing it would end the child and lose its output: its key for the end of input
+    /// (VEOF, usually Ctrl-D) is sent instead, twice in the middle of a line. A program that reads lines sees the end of
+    /// its input once, and can read on; one that reads single keys gets the key and does with it what it likes.
     pub fn close_stdin(&mut self) {
         self.input.closed = true;
+    }
+
+    /// Changes the size of the terminal. If it differs, the kernel sends SIGWINCH to the foreground process group.
+    ///
+    /// # Errors
+    /// There is no terminal, or no longer.
+    pub fn resize(&mut self, size: TerminalSize) -> Result<(), ResizeRefused> {
+        if self.terminal.is_none() {
+            return Err(ResizeRefused::NoTerminal);
+        }
+        let Some(master) = &self.stdout else { return Err(ResizeRefused::Closed) };
+        terminal::set_size(master.as_fd(), size).map_err(ResizeRefused::System)
     }
 
     /// A handle that wakes this child's thread from any other.
@@ -232,6 +269,9 @@ impl Child {
             return;
         }
         self.stopping = true;
+        if let (Some(_), StopSignal::Interrupt, Some(master)) = (&self.terminal, first, &self.stdout) {
+            terminal::interrupt_foreground(master.as_fd(), self.link.identity().pid);
+        }
         self.link.send(&Command::Stop { first, grace });
         self.expect_end(grace);
     }
@@ -275,7 +315,7 @@ impl Child {
 
     /// Waits for the next event and handles it; false if the timeout passed first.
     fn poll(&mut self, until: Option<Instant>) -> bool {
-        let waits_to_write = self.stdin.is_some() && (self.input.waiting > 0 || self.input.closed);
+        let waits_to_write = self.stdin.is_some() && (self.input.waiting() > 0 || self.input.closed);
         let mut fds = Vec::with_capacity(5);
         let mut what = Vec::with_capacity(5);
         let mut add = |fd, flags, source| {
@@ -359,6 +399,10 @@ impl Child {
 
     fn exited(&mut self, exit: Exit) {
         self.ready.push_back(Event::Exited(exit));
+        if let Some(terminal) = &mut self.terminal {
+            // From here on, the stream ends when no descendant holds the slave.
+            terminal.slave = None;
+        }
         self.linger_until = Instant::now().checked_add(self.limits.linger);
         if self.life == Life::Running {
             self.life = Life::Exited;
@@ -378,12 +422,23 @@ impl Child {
 
     fn write_input(&mut self) {
         let Some(stdin) = &self.stdin else { return };
-        while let Some(block) = self.input.blocks.front() {
-            match write(stdin, block.get(self.input.written..).unwrap_or_default()) {
-                Ok(count) => self.input.advance(count),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                Err(_) => return self.fail_input(),
+        loop {
+            while let Some(bytes) = self.input.next() {
+                match write(stdin, bytes) {
+                    Ok(count) => self.input.advance(count),
+                    Err(Errno::EINTR) => {}
+                    // A terminal that no process has open any more.
+                    Err(Errno::EAGAIN) if self.terminal.is_some() && has_no_reader(stdin) => return self.fail_input(),
+                    Err(Errno::EAGAIN) => return,
+                    Err(_) => return self.fail_input(),
+                }
+            }
+            match &mut self.terminal {
+                Some(terminal) if self.input.closed && !terminal.end_queued => {
+                    terminal.end_queued = true;
+                    self.input.push(terminal::end_of_input(stdin.as_fd(), self.input.last()));
+                }
+                _ => break,
             }
         }
         if self.input.closed {
@@ -395,9 +450,8 @@ impl Child {
     }
 
     fn fail_input(&mut self) {
-        let unwritten = self.input.waiting;
+        let unwritten = self.input.discard();
         self.stdin = None;
-        self.input = Input { closed: true, ..Input::default() };
         self.ready.push_back(Event::StdinFailed { unwritten });
     }
 
@@ -452,28 +506,18 @@ enum Source {
     Output(Stream),
 }
 
-/// Whether no process has the other end of the pipe open.
+/// Takes over the terminal that the child has sent.
+fn receive_terminal(socket: &OwnedFd) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (master, slave) = terminal::receive(socket)?;
+    // The child's streams are other open files: they keep blocking.
+    set_nonblocking(&master)?;
+    Ok((master, slave))
+}
+
+/// Whether no process has the other end of the pipe or terminal open.
 fn has_no_reader(pipe: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(count) if count > 0)
-}
-
-impl Input {
-    fn push(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.waiting += bytes.len();
-            self.blocks.push_back(bytes);
-        }
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.written += count;
-        self.waiting = self.waiting.saturating_sub(count);
-        if self.blocks.front().is_some_and(|block| self.written >= block.len()) {
-            self.blocks.pop_front();
-            self.written = 0;
-        }
-    }
 }
 
 /// Why input was not taken.

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// One of the child's output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// Standard output.
+    /// Standard output. With a terminal, everything that the child prints.
     Stdout,
-    /// Standard error.
+    /// Standard error. There is none with a terminal.
     Stderr,
 }
 
@@ -21,18 +21,19 @@ pub enum Event {
         /// The bytes, cut anywhere.
         bytes: Vec<u8>,
     },
-    /// The stream has ended or was closed after the linger. Once for each stream.
+    /// The stream has ended or was closed after the linger. Once for each stream that the child has.
     EndOfStream(Stream),
     /// The child itself has ended; its descendants and streams may live on for the linger. Exactly once.
     Exited(Exit),
-    /// All input has been written, and standard input was closed.
+    /// All input has been written, and standard input was closed. A terminal has got its key for the end of input.
     StdinClosed,
-    /// The child does not read its input: it closed it or has ended. No further input will be written.
+    /// The child does not read its input: it closed it or has ended. No further input will be written. With a terminal,
+    /// only its end is noticed.
     StdinFailed {
         /// How many bytes were not written.
         unwritten: usize,
     },
-    /// The tree is gone, but for the survivors named. Always the last event, after both streams' ends and the exit;
+    /// The tree is gone, but for the survivors named. Always the last event, after the ends of all streams and the exit;
     /// a further call returns it again.
     Contained(Contained),
     /// [`Waker::wake`](super::Waker::wake) was called since the last event of this kind.
@@ -97,7 +98,8 @@ pub struct Leftover {
 /// The first signal of [`Child::stop`](super::Child::stop).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignal {
-    /// SIGINT to the child's process group, as Ctrl-C would; then SIGTERM and SIGKILL to every descendant.
+    /// SIGINT to the child's process group, as Ctrl-C would, and to the foreground process group of its terminal; then
+    /// SIGTERM and SIGKILL to every descendant.
     Interrupt,
     /// SIGTERM to every descendant, then SIGKILL.
     Terminate,

@@ -20,6 +20,10 @@
 //! exit there is a bounded wait ([`SpawnLimits::linger`]) for the streams; then the keeper ends what is left and the
 //! streams are closed, so that a descendant that holds a pipe open cannot hang the run.
 //!
+//! # Pipes or a terminal
+//! A child has three pipes, or, with [`SpawnSpec::terminal`], a terminal of its own as its standard streams: a PTY, of
+//! which the host has the master. `terminal` explains it. A terminal has one stream of output, [`Stream::Stdout`].
+//!
 //! # Starting the zygote
 //! `main` calls [`start_zygote`] before it starts any thread. For the hidden verb that [`Zygote::respawn_with`] names,
 //! it calls [`serve_zygote`]; `/proc/self/exe` as the program still works when the binary has been replaced. A process
@@ -32,6 +36,7 @@ mod containment;
 mod entry;
 mod event;
 mod identity;
+mod input;
 mod keeper;
 mod leftover;
 mod lines;
@@ -49,6 +54,7 @@ mod sandbox;
 mod shims;
 mod spawn;
 mod spec;
+mod terminal;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wire;
@@ -76,6 +82,7 @@ pub use shims::{
 };
 pub use spawn::serve_as_init;
 pub use spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin, is_transient};
+pub use terminal::{ResizeRefused, TerminalSize};
 pub use zygote::Zygote;
 
 #[cfg(not(target_os = "linux"))]

@@ -233,6 +233,10 @@ impl Drop for Link {
 
 fn describe(stage: Stage, errno: Errno, step: &str, executable: &Path, cwd: &Path) -> (SpawnErrorKind, String) {
     let reason = errno.desc();
+    if (stage, errno) == (Stage::Terminal, Errno::ENOSPC) {
+        let why = "all terminals of this system are in use (kernel.pty.max); try again later, or raise the limit";
+        return (SpawnErrorKind::Transient, why.to_owned());
+    }
     if is_transient(errno) {
         return (SpawnErrorKind::Transient, format!("{reason}; try again later"));
     }
@@ -244,6 +248,9 @@ fn describe(stage: Stage, errno: Errno, step: &str, executable: &Path, cwd: &Pat
         (Stage::Sandbox, Errno::ESTALE) => (SpawnErrorKind::BadCwd, format!("failed to {step}: it was replaced")),
         (Stage::Sandbox, _) => {
             (SpawnErrorKind::SandboxUnavailable, format!("its containment cannot be made: failed to {step}: {reason}"))
+        }
+        (Stage::Terminal, _) => {
+            (SpawnErrorKind::Other, format!("no terminal can be opened for it: {reason}; check /dev/ptmx and /dev/pts"))
         }
         (Stage::Cwd, _) => {
             (SpawnErrorKind::BadCwd, format!("its working directory {} cannot be entered: {reason}", cwd.display()))

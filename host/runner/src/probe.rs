@@ -67,6 +67,7 @@ pub fn run_probe(zygote: &Zygote, spec: &ProbeSpec) -> ProbeOutcome {
         cwd_identity: None,
         sandbox: spec.sandbox.clone(),
         marker: spec.marker.clone(),
+        terminal: None,
         stdin: Stdin::Bytes(Vec::new()),
         limits: SpawnLimits::default(),
     };

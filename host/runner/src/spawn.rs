@@ -15,6 +15,7 @@ use super::containment::{self, Proof};
 use super::keeper::{leave, read_exactly, wait_any};
 use super::linux::{self, ChildWatch};
 use super::sandbox::{self, Handover, Init, InitReport, Maker, Namespaces, SetupError};
+use super::terminal;
 use super::wire::{Command, Program, Report, Stage};
 
 /// The largest step text in a failure message, in bytes.
@@ -267,11 +268,17 @@ fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<In
     reset_signals().map_err(setup)?;
     attributes::set_child_attributes();
     let [stdin, stdout, stderr] = stdio;
-    nix::unistd::dup2_stdin(stdin).map_err(setup)?;
-    nix::unistd::dup2_stdout(stdout).map_err(setup)?;
-    nix::unistd::dup2_stderr(stderr).map_err(setup)?;
+    match program.terminal {
+        None => {
+            nix::unistd::dup2_stdin(stdin).map_err(setup)?;
+            nix::unistd::dup2_stdout(stdout).map_err(setup)?;
+            nix::unistd::dup2_stderr(stderr).map_err(setup)?;
+        }
+        // All three are the socket to the host.
+        Some(size) => terminal::open(size, stdin).map_err(|errno| ChildFailure::at(Stage::Terminal, errno))?,
+    }
     sandbox::enter(&program.cwd, program.cwd_identity).map_err(|errno| ChildFailure::at(Stage::Cwd, errno))?;
-    sandbox::restrict(&program.sandbox)?;
+    sandbox::restrict(&program.sandbox, program.terminal.is_some())?;
     let mut go = [0];
     if !read_exactly(gate.as_fd(), &mut go).map_err(setup)? {
         // The keeper has gone, so the failure cannot be reported.

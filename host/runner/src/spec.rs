@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::sandbox::{FileIdentity, Sandbox};
+use super::terminal::TerminalSize;
 use super::wire::{Program, c_string};
 use ostler_protocol::MARKER_VARIABLE;
 
@@ -29,6 +30,9 @@ pub struct SpawnSpec {
     pub marker: String,
     /// What the child reads.
     pub stdin: Stdin,
+    /// The size of the terminal that the child gets in place of three pipes. None: it gets pipes. What the program
+    /// expects to find about it in its environment (`TERM`, perhaps `COLORTERM`) is up to `environment`.
+    pub terminal: Option<TerminalSize>,
     /// Times and sizes.
     pub limits: SpawnLimits,
 }
@@ -36,7 +40,8 @@ pub struct SpawnSpec {
 /// What the child finds on its standard input.
 #[derive(Debug, Clone)]
 pub enum Stdin {
-    /// These bytes, then the end. They are written while output is read; empty means at once at the end.
+    /// These bytes, then the end. They are written while output is read; empty means at once at the end. A terminal
+    /// gets them as soon as the program runs, when it may not have set its modes yet.
     Bytes(Vec<u8>),
     /// Nothing yet: [`Child::write`](super::Child::write) adds, [`Child::close_stdin`](super::Child::close_stdin) ends.
     Open,
@@ -97,6 +102,7 @@ impl SpawnSpec {
             cwd: text("the working directory", self.cwd.as_os_str())?,
             cwd_identity: self.cwd_identity,
             sandbox: self.sandbox.clone(),
+            terminal: self.terminal,
             argv,
             envp,
         })

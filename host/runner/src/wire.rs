@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::event::{Contained, Exit, ExitStatus, Leftover, StopSignal, Usage};
 use super::sandbox::{FileIdentity, Sandbox};
+use super::terminal::TerminalSize;
 
 /// The largest frame that is accepted: arguments and environment of one child. Far above the limit of `execve`.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -23,6 +24,8 @@ pub(super) struct Program {
     pub(super) cwd_identity: Option<FileIdentity>,
     /// What bounds the child.
     pub(super) sandbox: Sandbox,
+    /// The terminal that it opens for its streams. None: it was given pipes.
+    pub(super) terminal: Option<TerminalSize>,
     /// The program's path is the first of them.
     pub(super) argv: Vec<CString>,
     pub(super) envp: Vec<CString>,
@@ -52,6 +55,8 @@ pub(super) enum Stage {
     Exec,
     /// Containing the child.
     Sandbox,
+    /// Opening its terminal.
+    Terminal,
     /// Anything between.
     Setup,
 }
@@ -86,6 +91,7 @@ impl Stage {
             Self::Exec => 2,
             Self::Setup => 3,
             Self::Sandbox => 4,
+            Self::Terminal => 5,
         }
     }
 
@@ -95,6 +101,7 @@ impl Stage {
             1 => Self::Cwd,
             2 => Self::Exec,
             4 => Self::Sandbox,
+            5 => Self::Terminal,
             _ => Self::Setup,
         }
     }
@@ -203,7 +210,7 @@ impl Command {
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
             Self::Prepare(program) => {
-                let bounds = serde_json::to_vec(&(&program.cwd_identity, &program.sandbox)).ok()?;
+                let bounds = serde_json::to_vec(&(&program.cwd_identity, &program.sandbox, &program.terminal)).ok()?;
                 Writer::new(0)
                     .bytes(program.cwd.as_bytes())
                     .bytes(&bounds)
@@ -226,9 +233,9 @@ impl Command {
         Some(match reader.u8()? {
             0 => {
                 let cwd = CString::new(reader.bytes()?).ok()?;
-                let (cwd_identity, sandbox) = serde_json::from_slice(reader.bytes()?).ok()?;
+                let (cwd_identity, sandbox, terminal) = serde_json::from_slice(reader.bytes()?).ok()?;
                 let (argv, envp) = (reader.strings()?, reader.strings()?);
-                Self::Prepare(Box::new(Program { cwd, cwd_identity, sandbox, argv, envp }))
+                Self::Prepare(Box::new(Program { cwd, cwd_identity, sandbox, terminal, argv, envp }))
             }
             1 => Self::Start,
             2 => {
@@ -364,6 +371,7 @@ mod tests {
                 cwd: CString::new(cwd).unwrap(), argv: strings(argv), envp: strings(envp),
                 cwd_identity: Some(FileIdentity { device: 1, inode: u64::MAX }),
                 sandbox: Sandbox::default(),
+                terminal: TerminalSize::new(40, 100),
             }));
             prop_assert_eq!(Command::decode(&cut(&sent.encode().unwrap(), at)), Some(sent));
         }

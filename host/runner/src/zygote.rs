@@ -17,9 +17,9 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
-use super::child::{Pipes, Prepared};
+use super::child::{Prepared, Streams};
 use super::link::Link;
-use super::linux::WakeFd;
+use super::linux::{WakeFd, errno_of};
 use super::spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnSpec, Stdin};
 use super::wire;
 
@@ -72,7 +72,10 @@ impl Zygote {
     pub fn prepare(&self, spec: &SpawnSpec) -> Result<Prepared, SpawnError> {
         let frame = wire::Command::Prepare(Box::new(spec.program()?)).encode().ok_or_else(|| too_large(spec))?;
         let running = self.running()?;
-        let (pipes, theirs) = Pipes::open(matches!(&spec.stdin, Stdin::Bytes(bytes) if bytes.is_empty()))?;
+        let (streams, theirs) = match spec.terminal {
+            None => Streams::open_pipes(matches!(&spec.stdin, Stdin::Bytes(bytes) if bytes.is_empty()))?,
+            Some(_) => Streams::expect_terminal()?,
+        };
         let wake = WakeFd::new().map_err(|errno| SpawnError::system("open a descriptor to wake by", errno))?;
         let (lifeline, keeper) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| SpawnError::system("open a socket for the child's keeper", errno))?;
@@ -89,7 +92,7 @@ impl Zygote {
             }
             error
         })?;
-        Ok(Prepared::new(link, pipes, wake, spec))
+        Ok(Prepared::new(link, streams, wake, spec))
     }
 
     /// Whether the zygote still answers.
@@ -210,9 +213,9 @@ impl Drop for Running {
     }
 }
 
-impl Pipes {
-    /// Opens the child's three streams: the host's ends, and the child's.
-    fn open(no_input: bool) -> Result<(Self, [OwnedFd; 3]), SpawnError> {
+impl Streams {
+    /// Opens a pipe for each of the child's three streams: the host's ends, and the child's.
+    fn open_pipes(no_input: bool) -> Result<(Self, [OwnedFd; 3]), SpawnError> {
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::system("open a pipe", errno));
         let ((child_in, stdin), (stdout, child_out), (stderr, child_err)) = (pipe()?, pipe()?, pipe()?);
         for fd in [&stdin, &stdout, &stderr] {
@@ -220,6 +223,16 @@ impl Pipes {
         }
         super::linux::enlarge_pipe(&stdout);
         let stdin = (!no_input).then_some(stdin);
-        Ok((Self { stdin, stdout, stderr }, [child_in, child_out, child_err]))
+        Ok((Self::Pipes { stdin, stdout, stderr }, [child_in, child_out, child_err]))
+    }
+
+    /// Opens a socket for the child's terminal. The child's end takes the place of all three streams on the way.
+    fn expect_terminal() -> Result<(Self, [OwnedFd; 3]), SpawnError> {
+        let failed = |errno| SpawnError::system("open a socket for the child's terminal", errno);
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
+        let copy = || theirs.try_clone().map_err(|error| failed(errno_of(&error)));
+        let (one, other) = (copy()?, copy()?);
+        Ok((Self::Terminal(ours), [theirs, one, other]))
     }
 }

@@ -349,6 +349,7 @@ impl AttemptContext<'_> {
             sandbox: ready.sandbox.clone(),
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
+            terminal: None,
             limits: SpawnLimits { linger: self.setup.config.runner.exit_grace(), ..SpawnLimits::default() },
         };
         let started = RunStarted {

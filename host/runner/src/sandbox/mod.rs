@@ -24,6 +24,12 @@
 //! The mount namespace starts as a copy of the host's. Everything becomes read-only, folders that must not be seen are
 //! covered, and the folders of the run are mounted on their own paths again, writable. A folder that was checked is
 //! identified by its device and inode as well: if the path leads to another folder by then, the child is not started.
+//!
+//! # Terminals
+//! Processes of one user may open each other's terminals, read what is typed there, and print. A run whose writes are
+//! bounded must not: in a minimal `/dev` it finds a `/dev/pts` with its own terminals only, and in the host's `/dev`,
+//! Landlock opens no terminal but its own. With the user's permissions (full access), a run reaches the terminals that
+//! the user reaches. The requests that put input into a terminal (TIOCSTI) are refused to every child.
 
 mod bwrap;
 mod filter;
@@ -218,10 +224,14 @@ impl SetupError {
 type Setup<T = ()> = Result<T, SetupError>;
 
 /// Applies the restrictions of the sandbox to this process, as the last step before it executes the program.
-pub(super) fn restrict(sandbox: &Sandbox) -> Setup {
+/// `terminal` says whether its standard streams are a terminal of its own.
+pub(super) fn restrict(sandbox: &Sandbox, terminal: bool) -> Setup {
     privileges::restrict(&sandbox.limits, sandbox.namespaces.is_some() || sandbox.landlock.is_some())?;
     if let Some(rules) = &sandbox.landlock {
-        landlock::restrict(rules)?;
+        let view = sandbox.namespaces.as_ref().and_then(|namespaces| namespaces.view.as_ref());
+        // In a `/dev` of its own, a run finds its own terminals only.
+        let shared = !view.is_some_and(|view| view.minimal_dev);
+        landlock::restrict(rules, shared && rules.bound_writes, terminal)?;
     }
     filter::apply(sandbox.filter)
 }

@@ -89,6 +89,7 @@ fn gaps(backend: Backend, found: &Observations) -> Vec<String> {
             "a port of this machine that is allowed is allowed on every host".to_owned(),
             "unix sockets cannot be used, and the run cannot listen for connections".to_owned(),
             "modes, owners and times of files outside can be changed where the user may".to_owned(),
+            "programs of the run cannot open terminals of their own".to_owned(),
         ],
     }
 }

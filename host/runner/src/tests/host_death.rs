@@ -10,6 +10,8 @@ use nix::unistd::Pid;
 use super::*;
 
 const SCRIPT: &str = "HOST_PROCESS_SCRIPT";
+/// Set if the child of the host gets a terminal.
+const TERMINAL: &str = "HOST_PROCESS_TERMINAL";
 
 /// Runs a child, prints its identity, waits for its first line, and then waits for ever.
 #[test]
@@ -17,7 +19,8 @@ const SCRIPT: &str = "HOST_PROCESS_SCRIPT";
 fn host_process() {
     let Ok(script) = std::env::var(SCRIPT) else { return };
     let zygote = zygote();
-    let mut child = start(&zygote, &shell(&script));
+    let terminal = std::env::var_os(TERMINAL).map(|_| TerminalSize::default());
+    let mut child = start(&zygote, &SpawnSpec { terminal, ..shell(&script) });
     println!("\nidentity {}", serde_json::to_string(child.identity()).unwrap());
     lines(&mut child, 1);
     println!("\nready");
@@ -46,9 +49,14 @@ fn busy_process() {
 
 /// Starts such a host and returns it, with the identity of its child.
 fn host(script: &str) -> (std::process::Child, ProcessIdentity) {
+    host_with(script, &[])
+}
+
+fn host_with(script: &str, variables: &[(&str, &str)]) -> (std::process::Child, ProcessIdentity) {
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(only("host_death::host_process"))
         .env(SCRIPT, script)
+        .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -84,6 +92,16 @@ fn no_process_outlives_a_killed_host() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(1));
     }
+    assert_eq!(end_leftovers(&[identity]), LeftoverReport::default());
+}
+
+#[test]
+fn no_process_in_a_terminal_outlives_a_killed_host() {
+    let (mut host, identity) = host_with(TREE, &[(TERMINAL, "1")]);
+    assert!(marked(&identity.marker).len() >= 40);
+    host.kill().unwrap();
+    expect_none(&identity.marker, Duration::from_secs(2));
+    host.wait().unwrap();
     assert_eq!(end_leftovers(&[identity]), LeftoverReport::default());
 }
 

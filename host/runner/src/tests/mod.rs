@@ -12,6 +12,8 @@ mod measure;
 mod sandbox;
 mod start;
 mod streams;
+mod terminal;
+mod terminal_sandbox;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -77,6 +79,7 @@ pub(super) fn shell(script: &str) -> SpawnSpec {
         sandbox: Sandbox::default(),
         marker: marker(),
         stdin: Stdin::Bytes(Vec::new()),
+        terminal: None,
         limits: SpawnLimits { linger: Duration::from_millis(200), ..SpawnLimits::default() },
     }
 }
@@ -119,8 +122,15 @@ impl Reported {
     }
 }
 
-/// Follows a child to its end, which must come within ten seconds.
+/// Follows a child with pipes to its end, which must come within ten seconds.
 pub(super) fn follow(child: &mut Child) -> Reported {
+    let reported = follow_streams(child);
+    assert_eq!(reported.ends.len(), 2, "{reported:?}");
+    reported
+}
+
+/// Follows a child to its end, which must come within ten seconds.
+pub(super) fn follow_streams(child: &mut Child) -> Reported {
     let mut reported = Reported::default();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -131,7 +141,6 @@ pub(super) fn follow(child: &mut Child) -> Reported {
         }
     }
     assert_eq!(reported.exits.len(), 1, "{reported:?}");
-    assert_eq!(reported.ends.len(), 2, "{reported:?}");
     reported
 }
 

@@ -6,15 +6,15 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 /// The zygote, and a folder for a test with `work`, `other` and `secret` in it.
-struct Fixture {
-    maker: Maker,
-    zygote: Zygote,
+pub(super) struct Fixture {
+    pub(super) maker: Maker,
+    pub(super) zygote: Zygote,
     root: tempfile::TempDir,
 }
 
 impl Fixture {
     /// One fixture for each maker of namespaces that works on this machine.
-    fn each() -> impl Iterator<Item = Self> {
+    pub(super) fn each() -> impl Iterator<Item = Self> {
         let makers = [Maker::Own, Maker::Bwrap].into_iter().filter(|maker| {
             let works = namespaces_work(*maker);
             if !works {
@@ -25,7 +25,7 @@ impl Fixture {
         makers.map(Self::new)
     }
 
-    fn new(maker: Maker) -> Self {
+    pub(super) fn new(maker: Maker) -> Self {
         let root = tempfile::tempdir_in("/var/tmp").unwrap();
         for name in ["work", "other", "secret", "tmp"] {
             fs::create_dir(root.path().join(name)).unwrap();
@@ -35,11 +35,11 @@ impl Fixture {
         Self { maker, zygote: zygote(), root }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path().canonicalize().unwrap().join(name)
     }
 
-    fn view(&self) -> View {
+    pub(super) fn view(&self) -> View {
         View {
             read_only: true,
             open: vec![open(&self.path("work"), true)],
@@ -49,7 +49,7 @@ impl Fixture {
         }
     }
 
-    fn spec(&self, view: View, script: &str) -> SpawnSpec {
+    pub(super) fn spec(&self, view: View, script: &str) -> SpawnSpec {
         SpawnSpec {
             cwd: self.path("work"),
             sandbox: Sandbox {
@@ -120,7 +120,7 @@ fn namespaces_work(maker: Maker) -> bool {
     std::process::Command::new(program).args(args).status().is_ok_and(|status| status.success())
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap().trim()
 }
 

@@ -189,6 +189,9 @@ fn counting_process() {
         let parent = linux::process(prepared.identity().keeper_pid).unwrap().parent;
         drop(prepared);
         drop(start(&zygote, &shell("sleep 100")));
+        drop(zygote.prepare(&terminal::in_terminal("")).unwrap());
+        drop(start(&zygote, &terminal::in_terminal("sleep 100")));
+        terminal::follow_terminal(&mut start(&zygote, &terminal::in_terminal("echo hello; (setsid sleep 100 &)")));
         kind(&zygote, &SpawnSpec { executable: "/no/such/program".into(), ..shell("") });
         kind(&zygote, &SpawnSpec { cwd: "/no/such/folder".into(), ..shell("") });
         parent
