@@ -203,12 +203,12 @@ fn serve(
     let listener = listener.map_err(|error| cannot_listen(&paths.socket, &error))?;
     note(&lock, "taking up what an earlier host has left");
     if let Err(error) = engine.start() {
-        engine.shut_down();
+        engine.shutdown().shut_down();
         let _ = std::fs::remove_file(&paths.socket);
         return Err(error);
     }
     if let Err(error) = watch.start(&engine) {
-        engine.watching(Some(error.to_string()));
+        engine.reloader().set_watch_problem(Some(error.to_string()));
     }
     let ready_lock = Arc::clone(&lock);
     let ready = Box::new(move |socket: &Path| {
@@ -276,7 +276,7 @@ async fn serve_until_stopped(
     let serving = tokio::spawn(server::serve(listener, tcp, Arc::clone(engine), connections.clone(), closing));
     ready(&paths.socket);
 
-    let mut stop = engine.stop_wanted();
+    let mut stop = engine.shutdown().requested();
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
@@ -290,7 +290,7 @@ async fn serve_until_stopped(
                 if !terminal || !hung_up().await {
                     let engine = Arc::clone(engine);
                     // The engine records errors.
-                    tokio::task::spawn_blocking(move || drop(engine.reload(ReloadTrigger::Signal)));
+                    tokio::task::spawn_blocking(move || drop(engine.reloader().reload(ReloadTrigger::Signal)));
                     continue;
                 }
                 tracing::info!("the terminal is gone");
@@ -301,7 +301,7 @@ async fn serve_until_stopped(
     }
     // Subscribers get the terminal events of the runs before their streams close.
     let ending = Arc::clone(engine);
-    let _ = tokio::task::spawn_blocking(move || ending.shut_down()).await;
+    let _ = tokio::task::spawn_blocking(move || ending.shutdown().shut_down()).await;
     let _ = std::fs::remove_file(&paths.socket);
     close.send_replace(true);
     let _ = serving.await;
@@ -338,11 +338,11 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
     match tcp {
         Ok((tcp, bound)) => {
             tracing::info!(address = %bound, "listens over TCP");
-            engine.served_over_tcp(HttpStatus { url: format!("http://{bound}"), token_file });
+            engine.status().set_http(HttpStatus { url: format!("http://{bound}"), token_file });
             Some(tcp)
         }
         Err(error) => {
-            engine.report_problem(format!("[http]: failed to listen on {address}: {error}"));
+            engine.status().report_problem(format!("[http]: failed to listen on {address}: {error}"));
             None
         }
     }
@@ -350,7 +350,8 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
 
 /// Returns when the host has had no run and no client for its idle time.
 async fn idle(engine: &Engine, connections: &Connections) {
-    let (mut busy, mut open, mut in_force) = (engine.busy(), connections.watch(), engine.in_force());
+    let (mut busy, mut open, mut generation) =
+        (engine.shutdown().busy(), connections.watch(), engine.reloader().generation());
     loop {
         if busy.wait_for(|jobs| *jobs == 0).await.is_err() || open.wait_for(|open| *open == 0).await.is_err() {
             return std::future::pending().await;
@@ -362,11 +363,11 @@ async fn idle(engine: &Engine, connections: &Connections) {
         }
         tokio::select! {
             // A client may have connected just now, so the engine checks again.
-            () = tokio::time::sleep(engine.idle_limit()) => if engine.close_if_idle() { return },
+            () = tokio::time::sleep(engine.shutdown().idle_limit()) => if engine.shutdown().close_if_idle() { return },
             _ = busy.changed() => {}
             _ = open.changed() => {}
             // The idle time may have changed.
-            _ = in_force.changed() => {}
+            _ = generation.changed() => {}
         }
     }
 }

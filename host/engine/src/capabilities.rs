@@ -169,13 +169,13 @@ impl Capabilities {
     /// `CLI_MISSING` with the install hint; `PROVIDER_BLOCKED` with the reasons; `PLUGIN_FAILED`.
     pub(crate) fn installed(
         self: &Arc<Self>,
-        setup: &ActiveConfig,
+        active: &ActiveConfig,
         provider: &Arc<Provider>,
         caller: Option<&BTreeMap<String, String>>,
     ) -> Result<Installed, ApiError> {
         let instance = provider.instance()?;
         let executable = self.executable(provider, instance, caller)?;
-        let known = self.known(setup, provider, instance, &executable, caller, Asking::ForRun)?;
+        let known = self.known(active, provider, instance, &executable, caller, Asking::ForRun)?;
         if known.snapshot.support == Support::Blocked {
             let reasons = known.snapshot.reasons.join("; ");
             let message = format!("provider {} cannot be used: {reasons}", provider.name);
@@ -233,16 +233,16 @@ impl Capabilities {
         refresh: bool,
         caller: Option<&BTreeMap<String, String>>,
     ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
-        let setup = self.config.load();
+        let active = self.config.load();
         let providers: Vec<Arc<Provider>> = match only {
-            Some(name) => vec![Arc::clone(setup.provider(name)?)],
-            None => setup.providers.values().cloned().collect(),
+            Some(name) => vec![Arc::clone(active.provider(name)?)],
+            None => active.providers.values().cloned().collect(),
         };
         let snapshot = |provider: &Arc<Provider>| {
             let instance = provider.instance()?;
             let executable = self.executable(provider, instance, caller)?;
             let asking = if refresh { Asking::Anew } else { Asking::ForList };
-            self.known(&setup, provider, instance, &executable, caller, asking)
+            self.known(&active, provider, instance, &executable, caller, asking)
         };
         let made = providers.iter().map(|provider| match snapshot(provider) {
             Ok(known) => CapabilitySnapshot::clone(&known.snapshot),
@@ -253,7 +253,7 @@ impl Capabilities {
 
     fn known(
         self: &Arc<Self>,
-        setup: &ActiveConfig,
+        active: &ActiveConfig,
         provider: &Arc<Provider>,
         instance: &Arc<ProviderInstance>,
         executable: &Executable,
@@ -261,7 +261,7 @@ impl Capabilities {
         asking: Asking,
     ) -> Result<Known, ApiError> {
         let asked = Instant::now();
-        let variables = self.probe_environment(setup, provider, caller);
+        let variables = self.probe_environment(active, provider, caller);
         let fingerprint = provider.fingerprint(instance, executable, &variables);
         let key = format!("{} {fingerprint}", provider.name);
         let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,7 +299,7 @@ impl Capabilities {
             return Ok(known);
         }
         let Probed { snapshot, unanswered } =
-            self.probe(setup, provider, instance, executable, caller, held.unanswered)?;
+            self.probe(active, provider, instance, executable, caller, held.unanswered)?;
         if unanswered {
             held.unanswered = held.unanswered.saturating_add(1);
             held.silent_at = Some(Instant::now());
@@ -344,10 +344,10 @@ impl Capabilities {
         let (capabilities, provider, executable) = (Arc::clone(self), Arc::clone(provider), executable.clone());
         let (caller, fingerprint, slot) = (caller.cloned(), fingerprint.to_owned(), Arc::clone(slot));
         let work = move || {
-            let setup = capabilities.config.load();
+            let active = capabilities.config.load();
             let made = provider
                 .instance()
-                .and_then(|instance| capabilities.probe(&setup, &provider, instance, &executable, caller.as_ref(), 0));
+                .and_then(|instance| capabilities.probe(&active, &provider, instance, &executable, caller.as_ref(), 0));
             let known = made.map(|Probed { snapshot, unanswered }| {
                 // What was known holds until there is an answer.
                 (!unanswered).then(|| (capabilities.remember(snapshot, &fingerprint), Instant::now()))
@@ -367,14 +367,14 @@ impl Capabilities {
     /// What probes inherit.
     fn probe_environment(
         &self,
-        setup: &ActiveConfig,
+        active: &ActiveConfig,
         provider: &Provider,
         caller: Option<&BTreeMap<String, String>>,
     ) -> BTreeMap<String, String> {
         Sources {
             host: &self.environment,
             caller,
-            base: &setup.config.runner.inherit_environment,
+            base: &active.config.runner.inherit_environment,
             inherit: provider.inherit_environment(),
             configured: &provider.config.environment,
             // A probe needs no login.
@@ -387,14 +387,14 @@ impl Capabilities {
     /// Runs the probes and lets the plugin judge. `unanswered`: how often the CLI has not answered in time before.
     fn probe(
         &self,
-        setup: &ActiveConfig,
+        active: &ActiveConfig,
         provider: &Provider,
         instance: &ProviderInstance,
         executable: &Executable,
         caller: Option<&BTreeMap<String, String>>,
         unanswered: u32,
     ) -> Result<Probed, ApiError> {
-        let inherited = self.probe_environment(setup, provider, caller);
+        let inherited = self.probe_environment(active, provider, caller);
         let run = |probe: plugin::Probe| {
             let entry = AuditEntry::by_host(AuditKind::Probe).fact("provider", &provider.name);
             self.audit.append(entry.fact("executable", &executable.path).fact("args", &probe.args));
@@ -430,7 +430,7 @@ impl Capabilities {
         };
         let probes = instance.probes().map_err(|error| crate::plugin_error(&error))?;
         for probe in &probes {
-            check_variables(&setup.config.policy, instance, &probe.environment)?;
+            check_variables(&active.config.policy, instance, &probe.environment)?;
         }
         let mut results: Vec<plugin::ProbeResult> = Vec::new();
         let mut silent = None;
@@ -592,8 +592,6 @@ fn blocked(provider: &Provider, error: &ApiError) -> CapabilitySnapshot {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::test_support::{Fixture, SECRET};
 
@@ -629,16 +627,6 @@ mod tests {
         }
     }
 
-    /// A configuration whose provider `mine` has an executable file in the private folder.
-    fn fixture() -> Fixture {
-        let fixture = Fixture::with_bundled_plugins("");
-        let program = fixture.folder().join("mine");
-        std::fs::write(&program, "").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        fixture.use_bundled_plugins(&format!("[providers.mine]\nplugin = \"rehearsal\"\nexecutable = {program:?}\n"));
-        fixture
-    }
-
     fn capabilities(fixture: &Fixture, cli: &Cli) -> Arc<Capabilities> {
         let (storage, redactors, cli) = (fixture.storage.clone(), fixture.redactors.clone(), cli.clone());
         let audit = AuditLog::open(&fixture.folder(), storage.clone(), redactors.clone()).unwrap();
@@ -666,7 +654,7 @@ mod tests {
 
     #[test]
     fn probes_run_once_and_their_result_outlives_the_host() {
-        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let (fixture, cli) = (Fixture::with_program(""), Cli::answers("ostler rehearsal 1.0.0"));
         let first = capabilities(&fixture, &cli);
         let snapshot = list(&first, false);
         assert_eq!((snapshot.support, snapshot.cli_version.as_deref()), (Support::Supported, Some("1.0.0")));
@@ -683,7 +671,7 @@ mod tests {
 
     #[test]
     fn probes_run_again_when_the_program_has_changed() {
-        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let (fixture, cli) = (Fixture::with_program(""), Cli::answers("ostler rehearsal 1.0.0"));
         let capabilities = capabilities(&fixture, &cli);
         list(&capabilities, false);
         *cli.version.lock().unwrap() = Some("ostler rehearsal 1.0.1".to_owned());
@@ -694,7 +682,7 @@ mod tests {
 
     #[test]
     fn silent_cli_is_asked_again_for_a_run_and_gets_more_time() {
-        let (fixture, cli) = (fixture(), Cli::default());
+        let (fixture, cli) = (Fixture::with_program(""), Cli::default());
         let capabilities = capabilities(&fixture, &cli);
         assert_eq!(list(&capabilities, false).support, Support::Blocked);
         let first = cli.asked.lock().unwrap().clone();
@@ -710,7 +698,7 @@ mod tests {
 
     #[test]
     fn what_a_cli_prints_is_redacted() {
-        let (fixture, cli) = (fixture(), Cli::answers(&format!("ostler rehearsal {SECRET}")));
+        let (fixture, cli) = (Fixture::with_program(""), Cli::answers(&format!("ostler rehearsal {SECRET}")));
         let snapshot = list(&capabilities(&fixture, &cli), false);
         let text = serde_json::to_string(&snapshot).unwrap();
         assert!(text.contains("[REDACTED:test-key]") && !text.contains(SECRET), "{text}");
@@ -718,7 +706,7 @@ mod tests {
 
     #[test]
     fn provider_without_a_program_is_blocked_in_a_list_and_refused_for_a_run() {
-        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let (fixture, cli) = (Fixture::with_program(""), Cli::answers("ostler rehearsal 1.0.0"));
         let capabilities = capabilities(&fixture, &cli);
         std::fs::remove_file(fixture.folder().join("mine")).unwrap();
         let error = installed(&fixture, &capabilities).unwrap_err();

@@ -28,7 +28,7 @@ const MAX_TITLE: usize = 200;
 const MAX_METADATA: usize = 16 << 10;
 
 /// The conversations of this host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conversations {
     storage: Storage,
     config: CurrentConfig,

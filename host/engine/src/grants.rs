@@ -9,7 +9,7 @@ use ostler_test_hooks::clock;
 use crate::policy::policy_set::Grants;
 
 /// The stored grants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GrantStore {
     storage: Storage,
 }

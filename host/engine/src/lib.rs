@@ -49,34 +49,37 @@ mod field_tests;
 #[cfg(test)]
 mod test_support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
-
-use jiff::Timestamp;
-use tokio::sync::watch;
 
 use ostler_config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use ostler_plugin_host::types::Error as GuestError;
 use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
-use ostler_protocol::methods::HttpStatus;
-use ostler_protocol::{ApiError, ErrorKind, Problem, RunId};
-use ostler_runner::{Zygote, run_probe};
+use ostler_protocol::{ApiError, EndReason, ErrorKind, Problem};
+use ostler_runner::{Zygote, available_sandbox, run_probe};
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 use ostler_token_store::TokenStore;
 
+use attempt::conclude::RunFinalizer;
+use attempt::load::RunLoader;
+use attempt::outcome::AttemptOutcome;
+use attempt::private_folders::PrivateFolders;
+use attempt::{AttemptRunner, AttemptServices};
 use queue::dispatch::Dispatcher;
+use queue::recover::Recovery;
 use queue::threads::Threads;
 use seal::Sealer;
-use setup::reload::{InitialState, Reloading};
+use setup::reload::{InitialState, ReloadState};
+use setup::trust::store_plugin_files;
 use setup::{ActiveConfig, CurrentConfig};
 use tokens::SeenTokens;
 
 pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
+pub use cancel::Canceler;
 pub use capabilities::Capabilities;
 pub use conversation::Conversations;
 pub use export::Exporter;
@@ -85,12 +88,17 @@ pub use queries::RunQueries;
 pub use queue::queue_control::QueueControl;
 pub use redactors::Redactors;
 pub use retention::RetentionService;
-pub use sandbox::{PROBE_VERB, probe_sandbox};
+pub use sandbox::{PROBE_VERB, SandboxService, probe_sandbox};
 pub use seal::SealError;
 pub use setup::complaints::complaints;
 pub use setup::decide::{admission, limits, plugin_folder};
-pub use setup::reload::{Files, Follow};
+pub use setup::reload::{Files, Follow, Reloader};
 pub use setup::rules::load_redactor;
+pub use setup::settings::SettingsService;
+pub use setup::trust::PluginCatalog;
+pub use shutdown::Shutdown;
+pub use status::StatusReporter;
+pub use submit::Submitter;
 pub use submit::profile::Profiles;
 pub use tokens::ProviderTokens;
 
@@ -122,57 +130,52 @@ pub struct Parts {
     pub problems: Vec<String>,
 }
 
-/// The host's core: everything but the transports. Holds the services, and does itself what needs most of them.
+/// The host's core: everything but the transports. Constructs the services and gives them out.
 pub struct Engine {
-    paths: Paths,
     storage: Storage,
-    zygote: Arc<Zygote>,
     config: CurrentConfig,
     redactors: Redactors,
+    audit: Arc<AuditLog>,
     grants: GrantStore,
-    reloading: Arc<Reloading>,
-    dispatcher: Arc<Dispatcher>,
-    runs: RunQueries,
-    queue: QueueControl,
-    sealer: Sealer,
+    access_tokens: AccessTokenStore,
+    tokens: Arc<ProviderTokens>,
     capabilities: Arc<Capabilities>,
-    retention: Arc<RetentionService>,
-    exporter: Exporter,
+    sandbox: Arc<SandboxService>,
     conversations: Conversations,
     profiles: Profiles,
-    tokens: ProviderTokens,
-    machine: sandbox::Machine,
-    access_tokens: AccessTokenStore,
-    audit: Arc<AuditLog>,
-    /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
-    environment: Arc<BTreeMap<String, String>>,
-    started_at: Timestamp,
-    background: bool,
-    subscribers: Arc<AtomicUsize>,
-    stopping: AtomicBool,
-    /// Turns true when somebody asks the host to end.
-    stop: watch::Sender<bool>,
-    /// Where the API is served over TCP, once it is.
-    http: OnceLock<HttpStatus>,
+    submitter: Submitter,
+    dispatcher: Arc<Dispatcher>,
+    queue: QueueControl,
+    recovery: Recovery,
+    attempts: Arc<AttemptRunner>,
+    canceler: Canceler,
+    runs: RunQueries,
+    exporter: Exporter,
+    retention: Arc<RetentionService>,
+    reloader: Arc<Reloader>,
+    settings: SettingsService,
+    plugins: PluginCatalog,
+    status: StatusReporter,
+    shutdown: Shutdown,
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("paths", &self.paths).finish_non_exhaustive()
+        f.debug_struct("Engine").finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// Puts the parts together. Nothing runs yet; see [`Engine::start`].
+    /// Constructs the services. No thread runs yet; see [`Engine::start`].
     ///
     /// # Errors
-    /// If the key for sealing or the one for the audit trail cannot be had, or the database cannot be read.
+    /// If the key for sealing or for the audit trail cannot be used, or the database cannot be read.
     pub fn new(parts: Parts) -> Result<Arc<Self>, ApiError> {
         let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
-        let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
-        let seen_tokens = Arc::new(SeenTokens::default());
-        let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
-        let reloading = Arc::new(Reloading::new(InitialState {
+        let (storage, paths) = (parts.storage, parts.paths);
+        let sealer = Arc::new(Sealer::open(&paths.data_dir.join("seal.key")).map_err(|error| key(&error))?);
+        let active = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
+        let reloads = Arc::new(ReloadState::new(InitialState {
             source: parts.source,
             set: parts.set,
             approved: parts.approved,
@@ -180,126 +183,219 @@ impl Engine {
             problems: parts.problems,
             follow: parts.follow,
         }));
-        for problem in reloading.problems(&setup) {
+        for problem in reloads.problems(&active) {
             tracing::warn!(problem);
         }
-        let dispatcher = Arc::new(Dispatcher::new(setup.limits()));
-        let config = CurrentConfig::new(setup);
-        let redactors = Redactors::new(config.clone(), parts.storage.clone(), Arc::clone(&seen_tokens));
-        let log_follows = {
+        let dispatcher = Arc::new(Dispatcher::new(active.limits()));
+        let config = CurrentConfig::new(active);
+        let seen_tokens = Arc::new(SeenTokens::default());
+        let redactors = Redactors::new(config.clone(), storage.clone(), Arc::clone(&seen_tokens));
+        let update_log = {
             // The host's own log masks a new token from then on.
-            let (reloading, config, redactors) = (Arc::clone(&reloading), config.clone(), redactors.clone());
-            move || reloading.follow(&config, &redactors)
+            let (reloads, config, redactors) = (Arc::clone(&reloads), config.clone(), redactors.clone());
+            move || reloads.follow(&config, &redactors)
         };
-        let tokens = ProviderTokens::new(
-            parts.storage.clone(),
+        update_log();
+        let tokens = Arc::new(ProviderTokens::new(
+            storage.clone(),
             config.clone(),
-            TokenStore::new(&parts.paths.data_dir),
+            TokenStore::new(&paths.data_dir),
             seen_tokens,
-            Box::new(log_follows),
-        );
-        let retention = RetentionService::new(parts.storage.clone(), config.clone());
-        let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
-        let conversations = Conversations::new(parts.storage.clone(), config.clone(), redactors.clone());
-        let profiles = Profiles::new(parts.storage.clone(), config.clone(), redactors.clone());
-        let runs = RunQueries::new(parts.storage.clone(), Arc::clone(&dispatcher));
-        let queue = QueueControl::new(
-            parts.storage.clone(),
-            config.clone(),
-            redactors.clone(),
-            Arc::clone(&dispatcher),
-            runs.clone(),
-        );
-        let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
+            Box::new(update_log),
+        ));
+        let retention = Arc::new(RetentionService::new(storage.clone(), config.clone()));
+        let conversations = Conversations::new(storage.clone(), config.clone(), redactors.clone());
+        let profiles = Profiles::new(storage.clone(), config.clone(), redactors.clone());
+        let grants = GrantStore::new(storage.clone());
+        let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher));
+        let audit = AuditLog::open(&paths.data_dir, storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
-        let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
         let environment = attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok());
         let environment = Arc::new(environment);
         let zygote = Arc::new(parts.zygote);
-        let probing = Arc::clone(&zygote);
-        let capabilities = Capabilities::new(
-            parts.storage.clone(),
+        let capabilities = Arc::new(Capabilities::new(
+            storage.clone(),
             config.clone(),
             redactors.clone(),
             Arc::clone(&audit),
             Arc::clone(&environment),
-            parts.paths.data_dir.clone(),
-            Box::new(move |spec| run_probe(&probing, spec)),
-        );
-        let engine = Arc::new(Self {
-            dispatcher,
-            runs,
-            queue,
+            paths.data_dir.clone(),
+            {
+                let zygote = Arc::clone(&zygote);
+                Box::new(move |spec| run_probe(&zygote, spec))
+            },
+        ));
+        let sandbox = Arc::new(SandboxService::new(config.clone(), grants.clone(), paths.clone(), {
+            let (zygote, folder) = (Arc::clone(&zygote), paths.data_dir.clone());
+            // Through the process itself: the file may have been replaced.
+            let program = Path::new("/proc/self/exe");
+            Box::new(move |wanted| available_sandbox(&zygote, program, &[PROBE_VERB.into()], &folder, wanted))
+        }));
+        let private_folders = PrivateFolders::new(&paths);
+        let finalizer = RunFinalizer::new(storage.clone(), redactors.clone(), Arc::clone(&dispatcher));
+        let finalizer = Arc::new(finalizer);
+        let reloader = Arc::new(Reloader {
+            state: Arc::clone(&reloads),
+            storage: storage.clone(),
+            config: config.clone(),
+            redactors: redactors.clone(),
+            paths: paths.clone(),
+            dispatcher: Arc::clone(&dispatcher),
+            capabilities: Arc::clone(&capabilities),
+            audit: Arc::clone(&audit),
+        });
+        let attempts = Arc::new(AttemptRunner {
+            config: config.clone(),
+            redactors: redactors.clone(),
+            loader: RunLoader { storage: storage.clone(), sealer: Arc::clone(&sealer), tokens: Arc::clone(&tokens) },
+            finalizer: Arc::clone(&finalizer),
+            services: AttemptServices {
+                storage: storage.clone(),
+                paths: paths.clone(),
+                private_folders: private_folders.clone(),
+                grants: grants.clone(),
+                capabilities: Arc::clone(&capabilities),
+                sandbox: Arc::clone(&sandbox),
+                audit: Arc::clone(&audit),
+                environment: Arc::clone(&environment),
+                prepare_child: Box::new(move |spec| zygote.prepare(spec)),
+            },
+        });
+        Ok(Arc::new(Self {
+            access_tokens: AccessTokenStore::load(storage.clone(), Arc::clone(&audit))?,
+            queue: QueueControl::new(
+                storage.clone(),
+                config.clone(),
+                redactors.clone(),
+                Arc::clone(&dispatcher),
+                runs.clone(),
+            ),
+            exporter: Exporter::new(storage.clone(), config.clone(), redactors.clone(), paths.clone()),
+            recovery: Recovery {
+                storage: storage.clone(),
+                config: config.clone(),
+                redactors: redactors.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                finalizer: Arc::clone(&finalizer),
+                private_folders: private_folders.clone(),
+            },
+            canceler: Canceler {
+                storage: storage.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                finalizer: Arc::clone(&finalizer),
+            },
+            settings: SettingsService {
+                storage: storage.clone(),
+                config: config.clone(),
+                redactors: redactors.clone(),
+                paths: paths.clone(),
+                reloader: Arc::clone(&reloader),
+            },
+            plugins: PluginCatalog {
+                storage: storage.clone(),
+                config: config.clone(),
+                redactors: redactors.clone(),
+                paths: paths.clone(),
+                reloader: Arc::clone(&reloader),
+            },
+            status: StatusReporter {
+                paths,
+                storage: storage.clone(),
+                config: config.clone(),
+                redactors: redactors.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                reloads,
+                tokens: Arc::clone(&tokens),
+                sandbox: Arc::clone(&sandbox),
+                seal_key: sealer.key_file().to_owned(),
+                started_at: clock::now(),
+                background: parts.background,
+                subscribers: Arc::default(),
+                http: OnceLock::new(),
+            },
+            shutdown: Shutdown::new(
+                config.clone(),
+                Arc::clone(&dispatcher),
+                Arc::clone(&finalizer),
+                Arc::clone(&retention),
+            ),
+            submitter: Submitter {
+                storage: storage.clone(),
+                config: config.clone(),
+                redactors: redactors.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                finalizer,
+                grants: grants.clone(),
+                conversations: conversations.clone(),
+                profiles: profiles.clone(),
+                capabilities: Arc::clone(&capabilities),
+                tokens: Arc::clone(&tokens),
+                sealer,
+                sandbox: Arc::clone(&sandbox),
+                private_folders,
+                environment,
+            },
+            storage,
             config,
             redactors,
-            grants: GrantStore::new(parts.storage.clone()),
-            paths: parts.paths,
-            storage: parts.storage,
-            zygote,
-            reloading,
-            sealer,
-            capabilities: Arc::new(capabilities),
-            retention: Arc::new(retention),
-            exporter,
+            audit,
+            grants,
+            tokens,
+            capabilities,
+            sandbox,
             conversations,
             profiles,
-            tokens,
-            machine: sandbox::Machine::default(),
-            access_tokens,
-            audit,
-            environment,
-            started_at: clock::now(),
-            background: parts.background,
-            subscribers: Arc::default(),
-            stopping: AtomicBool::new(false),
-            stop: watch::channel(false).0,
-            http: OnceLock::new(),
-        });
-        engine.reloading.follow(&engine.config, &engine.redactors);
-        Ok(engine)
+            dispatcher,
+            attempts,
+            runs,
+            retention,
+            reloader,
+        }))
     }
 
-    /// Takes up what an earlier host left, and begins to hand out slots.
+    /// Continues what an earlier host left, and starts the threads of the host.
     ///
     /// # Errors
-    /// If the database cannot be read, or there is no thread to be had.
-    pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
-        // Before anything holds on to one.
+    /// If the database cannot be read, or a thread cannot be started.
+    pub fn start(&self) -> Result<(), ApiError> {
+        // First: nothing refers to a snapshot yet.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
-        self.remember_plugin_files(&self.config.load());
+        store_plugin_files(&self.storage, &self.config.load().registry);
         self.audit.begin()?;
         self.queue.recover_pauses()?;
-        self.recover()?;
+        self.recovery.run()?;
         self.exporter.sweep();
         self.retention.start()?;
-        let engine = Arc::clone(self);
-        let attempts = Threads::new("attempt");
-        spawn("dispatch", move || {
-            engine.dispatcher.run(|live| {
-                let attempt = Arc::clone(&engine);
-                let run = live.run();
-                let handed_over = Arc::clone(&live);
-                if let Err(error) = attempts.run(move || attempt.attempt(&handed_over)) {
-                    tracing::error!(%run, %error, "no thread for an attempt");
-                    let ending =
-                        attempt::outcome::AttemptOutcome::new(ostler_protocol::EndReason::HostFailed, error.message);
-                    engine.end_unloaded(&live, &ending);
-                }
-            });
-        })?;
-        let engine = Arc::clone(self);
-        spawn("tokens", move || engine.tokens.load())?;
-        let engine = Arc::clone(self);
-        // The first run does not wait for it then.
-        spawn("sandbox", move || drop(engine.sandbox_report(&engine.config.load())))?;
-        let engine = Arc::clone(self);
+        self.start_dispatch()?;
+        let tokens = Arc::clone(&self.tokens);
+        spawn("tokens", move || tokens.load())?;
+        let (sandbox, config) = (Arc::clone(&self.sandbox), self.config.clone());
+        // So that the first run does not wait for the probe.
+        spawn("sandbox", move || drop(sandbox.report(&config.load())))?;
+        let (audit, reloader) = (Arc::clone(&self.audit), Arc::clone(&self.reloader));
         spawn("audit", move || {
-            if let Some(damage) = engine.audit.damage() {
-                engine.reloading.report(damage);
+            if let Some(damage) = audit.damage() {
+                reloader.state.report(damage);
             }
         })?;
         self.capabilities.look_at_clis();
         Ok(())
+    }
+
+    /// Starts the thread that hands out slots. Each attempt runs on a thread of its own.
+    fn start_dispatch(&self) -> Result<(), ApiError> {
+        let (dispatcher, runner) = (Arc::clone(&self.dispatcher), Arc::clone(&self.attempts));
+        let threads = Threads::new("attempt");
+        spawn("dispatch", move || {
+            dispatcher.run(|active_run| {
+                let (attempt, own_run) = (Arc::clone(&runner), Arc::clone(&active_run));
+                if let Err(error) = threads.run(move || attempt.run(&own_run)) {
+                    tracing::error!(run = %active_run.run(), %error, "no thread for an attempt");
+                    let outcome = AttemptOutcome::new(EndReason::HostFailed, error.message);
+                    runner.finalizer.end_unloaded(&active_run, &outcome);
+                }
+            });
+        })
     }
 
     /// The folders in which runs may work.
@@ -320,19 +416,31 @@ impl Engine {
         &self.audit
     }
 
-    /// The redactors of what belongs to no run.
+    /// Redactors for what belongs to no run.
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
         &self.redactors
     }
 
-    /// What is known of runs.
+    /// Starts runs.
+    #[must_use]
+    pub const fn submitter(&self) -> &Submitter {
+        &self.submitter
+    }
+
+    /// Cancels runs.
+    #[must_use]
+    pub const fn canceler(&self) -> &Canceler {
+        &self.canceler
+    }
+
+    /// Runs, their events and jobs.
     #[must_use]
     pub const fn runs(&self) -> &RunQueries {
         &self.runs
     }
 
-    /// The queue, as people change it.
+    /// Pauses and priorities of the queue.
     #[must_use]
     pub const fn queue(&self) -> &QueueControl {
         &self.queue
@@ -340,7 +448,7 @@ impl Engine {
 
     /// The tokens of the providers.
     #[must_use]
-    pub const fn provider_tokens(&self) -> &ProviderTokens {
+    pub fn provider_tokens(&self) -> &ProviderTokens {
         &self.tokens
     }
 
@@ -380,36 +488,46 @@ impl Engine {
         &self.storage
     }
 
-    /// Lets `get_status` say where the API is served over TCP.
-    pub fn served_over_tcp(&self, http: HttpStatus) {
-        let _ = self.http.set(http);
+    /// Activates changed files.
+    #[must_use]
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
-    /// Adds to what `get_status` says is wrong, and to the log.
-    pub fn report_problem(&self, problem: String) {
-        tracing::warn!(problem);
-        self.reloading.report(problem);
+    /// The settings.
+    #[must_use]
+    pub const fn settings(&self) -> &SettingsService {
+        &self.settings
     }
 
-    /// `[http]` as it was at the start of the host.
+    /// The plugins.
+    #[must_use]
+    pub const fn plugins(&self) -> &PluginCatalog {
+        &self.plugins
+    }
+
+    /// The sandbox of runs.
+    #[must_use]
+    pub fn sandbox(&self) -> &SandboxService {
+        &self.sandbox
+    }
+
+    /// The status of the host.
+    #[must_use]
+    pub const fn status(&self) -> &StatusReporter {
+        &self.status
+    }
+
+    /// The end of the host.
+    #[must_use]
+    pub const fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// The active section `[http]`.
     #[must_use]
     pub fn http_config(&self) -> HttpConfig {
         self.config.load().config.http.clone()
-    }
-
-    /// Counts open event streams.
-    pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.subscribers)
-    }
-
-    /// The folder of the attempts' private folders.
-    fn private_parent(&self) -> PathBuf {
-        self.paths.data_dir.join("private")
-    }
-
-    /// The private folder of one attempt, whether or not it exists.
-    fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
-        self.private_parent().join(format!("{run}-{attempt}"))
     }
 }
 

@@ -1,21 +1,77 @@
 //! The status of the host.
 
-use std::sync::atomic::Ordering;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use ostler_protocol::methods::{PROTOCOL, Status};
+use jiff::Timestamp;
+use ostler_config::Paths;
+use ostler_protocol::methods::{HttpStatus, PROTOCOL, Status};
+use ostler_storage::Storage;
 
-use crate::Engine;
+use crate::queue::dispatch::Dispatcher;
+use crate::redactors::Redactors;
+use crate::sandbox::SandboxService;
+use crate::setup::CurrentConfig;
+use crate::setup::reload::ReloadState;
+use crate::tokens::ProviderTokens;
 
-impl Engine {
-    /// How the host is.
-    pub fn status(&self) -> Status {
-        let setup = self.config.load();
+/// Collects the status of the host from the other services.
+pub struct StatusReporter {
+    pub(crate) paths: Paths,
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) reloads: Arc<ReloadState>,
+    pub(crate) tokens: Arc<ProviderTokens>,
+    pub(crate) sandbox: Arc<SandboxService>,
+    /// The file of the key that seals payloads.
+    pub(crate) seal_key: PathBuf,
+    pub(crate) started_at: Timestamp,
+    /// Whether the host ends by itself when it is idle.
+    pub(crate) background: bool,
+    /// Number of open event streams.
+    pub(crate) subscribers: Arc<AtomicUsize>,
+    /// Where the API is available over TCP, if it is.
+    pub(crate) http: OnceLock<HttpStatus>,
+}
+
+impl fmt::Debug for StatusReporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusReporter").finish_non_exhaustive()
+    }
+}
+
+impl StatusReporter {
+    /// Sets where the API is available over TCP.
+    pub fn set_http(&self, http: HttpStatus) {
+        let _ = self.http.set(http);
+    }
+
+    /// Adds a problem that exists until the host ends, and logs it.
+    pub fn report_problem(&self, problem: String) {
+        tracing::warn!(problem);
+        self.reloads.report(problem);
+    }
+
+    /// The number of open event streams.
+    #[must_use]
+    pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.subscribers)
+    }
+
+    /// The status of the host.
+    #[must_use]
+    pub fn get(&self) -> Status {
+        let active = self.config.load();
         let (counts, pauses) = (self.dispatcher.counts(), self.dispatcher.pauses());
-        let mut problems = self.reloading.problems(&setup);
+        let mut problems = self.reloads.problems(&active);
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactors.for_diagnostics();
-        let token_store = self.tokens.describe(setup.config.tokens.store);
+        let token_store = self.tokens.describe(active.config.tokens.store);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
@@ -33,16 +89,54 @@ impl Engine {
             held: counts.held as u64,
             queue_paused: pauses.all,
             paused_providers: pauses.lanes.into_iter().collect(),
-            global_limit: u32::try_from(setup.config.scheduler.global).unwrap_or(u32::MAX),
-            capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
+            global_limit: u32::try_from(active.config.scheduler.global).unwrap_or(u32::MAX),
+            capacity: u32::try_from(active.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
             cursor: *self.storage.events_watch().borrow(),
             tokens_storable: token_store.is_ok(),
             token_store: token_store.unwrap_or_else(|error| format!("none: {}", error.message)),
-            seal_key: format!("file {}", self.sealer.key_file().display()),
-            sandbox: Some(self.sandbox_support()),
+            seal_key: format!("file {}", self.seal_key.display()),
+            sandbox: Some(self.sandbox.support()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
-            reloads: self.reloading.reloads(),
+            reloads: self.reloads.reloads(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET, Services, enqueue};
+
+    #[test]
+    fn status_counts_jobs_and_streams_and_names_problems_without_secrets() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let reporter = StatusReporter {
+            paths: fixture.paths(),
+            storage: fixture.storage.clone(),
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            dispatcher: Arc::clone(&services.dispatcher),
+            reloads: Arc::clone(&services.reloads),
+            tokens: Arc::clone(&services.tokens),
+            sandbox: Arc::clone(&services.sandbox),
+            seal_key: services.sealer.key_file().to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            background: true,
+            subscribers: Arc::default(),
+            http: OnceLock::new(),
+        };
+        enqueue(&services.dispatcher, fixture.insert_run("codex"), None);
+        reporter.subscriber_count().fetch_add(2, Ordering::Relaxed);
+        reporter.report_problem(format!("failed to use {SECRET}"));
+        let http = HttpStatus { url: "http://127.0.0.1:1".to_owned(), token_file: fixture.folder() };
+        reporter.set_http(http.clone());
+        let status = reporter.get();
+        assert_eq!((status.ready, status.running, status.subscribers), (1, 0, 2));
+        assert_eq!((status.background, status.http, status.data_folder), (true, Some(http), fixture.paths().data_dir));
+        assert!(status.problems.contains(&"failed to use [REDACTED:test-key]".to_owned()), "{:?}", status.problems);
     }
 }

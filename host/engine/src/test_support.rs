@@ -2,26 +2,43 @@
 //! plugins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::attempt::conclude::RunFinalizer;
+use crate::attempt::load::RunLoader;
+use crate::attempt::private_folders::PrivateFolders;
+use crate::audit::AuditLog;
+use crate::capabilities::Capabilities;
+use crate::conversation::Conversations;
+use crate::grants::GrantStore;
+use crate::queue::active_run::ActiveRun;
 use crate::queue::dispatch::Dispatcher;
 use crate::redactors::Redactors;
+use crate::sandbox::SandboxService;
+use crate::seal::Sealer;
+use crate::setup::reload::{InitialState, ReloadState, Reloader};
 use crate::setup::{ActiveConfig, CurrentConfig};
-use ostler_config::{Config, Paths};
+use crate::submit::Submitter;
+use crate::submit::profile::Profiles;
+use crate::tokens::ProviderTokens;
+use ostler_config::{Config, Overrides, Paths, Source};
 use ostler_plugin_host::{BUNDLED, Bundled, Registry, RegistryOptions};
 use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus, StartAfter};
 use ostler_redaction::{OperatorRules, Redactor, Rule};
+use ostler_runner::{ExitStatus, ProbeOutcome, ProbeReport};
 use ostler_scheduler::{Admit, Job, Limits, Start};
 use ostler_storage::{
     Durability, EventFilter, NewJob, NewRun, Options, Outcome, ReadLimit, Storage, StorageError, WriteTx,
 };
+use ostler_token_store::TokenStore;
 
 /// What the redactor of a [`Fixture`] takes for a secret, under the name `test-key`.
 pub(crate) const SECRET: &str = "key-abcdef";
@@ -50,6 +67,17 @@ impl Fixture {
     /// The same with the bundled plugins: the providers can be asked.
     pub(crate) fn with_bundled_plugins(sections: &str) -> Self {
         Self::of(active_config_of(sections, BUNDLED))
+    }
+
+    /// With the bundled plugins and a provider `mine`, whose executable file is in the private folder.
+    pub(crate) fn with_program(sections: &str) -> Self {
+        let fixture = Self::with_bundled_plugins("");
+        let program = fixture.folder().join("mine");
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let provider = format!("[providers.mine]\nplugin = \"rehearsal\"\nexecutable = {program:?}\n");
+        fixture.use_bundled_plugins(&format!("{provider}{sections}"));
+        fixture
     }
 
     fn of(active: ActiveConfig) -> Self {
@@ -100,7 +128,10 @@ impl Fixture {
 
     /// A run that waits in the queue, as far as the storage knows.
     pub(crate) fn insert_run(&self, provider: &str) -> RunId {
-        let run = new_run(provider, &self.folder());
+        self.insert(new_run(provider, &self.folder()))
+    }
+
+    pub(crate) fn insert(&self, run: NewRun) -> RunId {
         let run_id = run.run_id;
         self.write(move |tx| {
             tx.insert_run(&run)?;
@@ -140,6 +171,15 @@ impl Fixture {
         self.events(&EventFilter { run_id: Some(run), ..EventFilter::default() })
     }
 
+    pub(crate) fn status_of(&self, run: RunId) -> Option<RunStatus> {
+        self.storage.read(|reader| reader.run_status(run)).unwrap()
+    }
+
+    /// Why a run has ended.
+    pub(crate) fn end_reason_of(&self, run: RunId) -> Option<EndReason> {
+        self.storage.read(|reader| reader.run(run)).unwrap()?.summary.reason
+    }
+
     /// Every event that was submitted to the storage before.
     pub(crate) fn events(&self, filter: &EventFilter) -> Vec<Event> {
         // Writes are made in the order of the calls.
@@ -148,10 +188,118 @@ impl Fixture {
     }
 }
 
+/// The services over a fixture. What would start a process is a fake: every probe of a CLI answers with a version, and
+/// no back end of the sandbox works.
+pub(crate) struct Services {
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) finalizer: Arc<RunFinalizer>,
+    pub(crate) grants: GrantStore,
+    pub(crate) tokens: Arc<ProviderTokens>,
+    pub(crate) audit: Arc<AuditLog>,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) sandbox: Arc<SandboxService>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) reloads: Arc<ReloadState>,
+    pub(crate) private_folders: PrivateFolders,
+}
+
+impl Services {
+    pub(crate) fn new(fixture: &Fixture) -> Self {
+        let (storage, config, redactors) = (fixture.storage.clone(), fixture.config.clone(), fixture.redactors.clone());
+        let dispatcher = Arc::new(dispatcher());
+        let grants = GrantStore::new(storage.clone());
+        let audit = AuditLog::open(&fixture.folder(), storage.clone(), redactors.clone()).unwrap();
+        let audit = Arc::new(audit);
+        let capabilities = Capabilities::new(
+            storage.clone(),
+            config.clone(),
+            redactors.clone(),
+            Arc::clone(&audit),
+            Arc::default(),
+            fixture.folder(),
+            Box::new(|_| ProbeOutcome::Finished {
+                status: ExitStatus::Code(0),
+                stdout: b"ostler rehearsal 1.0.0\n".to_vec(),
+                stderr: Vec::new(),
+                truncated: false,
+            }),
+        );
+        let no_backend = Box::new(|_: &[_]| ProbeReport { backend: None, refused: Vec::new(), gaps: Vec::new() });
+        let store = TokenStore::new(&fixture.folder());
+        let tokens = ProviderTokens::new(storage.clone(), config.clone(), store, Arc::default(), Box::new(|| ()));
+        let state = InitialState {
+            source: Source::read(&fixture.paths().config_file).unwrap(),
+            set: Overrides::default(),
+            approved: BTreeSet::new(),
+            unfit: Vec::new(),
+            problems: Vec::new(),
+            follow: Box::new(|_, _| Vec::new()),
+        };
+        Self {
+            finalizer: Arc::new(RunFinalizer::new(storage, redactors, Arc::clone(&dispatcher))),
+            sandbox: Arc::new(SandboxService::new(config, grants.clone(), fixture.paths(), no_backend)),
+            sealer: Arc::new(Sealer::open(&fixture.folder().join("seal.key")).unwrap()),
+            private_folders: PrivateFolders::new(&fixture.paths()),
+            reloads: Arc::new(ReloadState::new(state)),
+            capabilities: Arc::new(capabilities),
+            tokens: Arc::new(tokens),
+            dispatcher,
+            grants,
+            audit,
+        }
+    }
+
+    pub(crate) fn loader(&self, fixture: &Fixture) -> RunLoader {
+        let storage = fixture.storage.clone();
+        RunLoader { storage, sealer: Arc::clone(&self.sealer), tokens: Arc::clone(&self.tokens) }
+    }
+
+    pub(crate) fn submitter(&self, fixture: &Fixture) -> Submitter {
+        let (storage, config, redactors) = (fixture.storage.clone(), fixture.config.clone(), fixture.redactors.clone());
+        Submitter {
+            conversations: Conversations::new(storage.clone(), config.clone(), redactors.clone()),
+            profiles: Profiles::new(storage.clone(), config.clone(), redactors.clone()),
+            storage,
+            config,
+            redactors,
+            dispatcher: Arc::clone(&self.dispatcher),
+            finalizer: Arc::clone(&self.finalizer),
+            grants: self.grants.clone(),
+            capabilities: Arc::clone(&self.capabilities),
+            tokens: Arc::clone(&self.tokens),
+            sealer: Arc::clone(&self.sealer),
+            sandbox: Arc::clone(&self.sandbox),
+            private_folders: self.private_folders.clone(),
+            environment: Arc::default(),
+        }
+    }
+
+    pub(crate) fn reloader(&self, fixture: &Fixture) -> Reloader {
+        Reloader {
+            state: Arc::clone(&self.reloads),
+            storage: fixture.storage.clone(),
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            paths: fixture.paths(),
+            dispatcher: Arc::clone(&self.dispatcher),
+            capabilities: Arc::clone(&self.capabilities),
+            audit: Arc::clone(&self.audit),
+        }
+    }
+}
+
 /// A queue without limits that matter, whose thread does not run.
 pub(crate) fn dispatcher() -> Dispatcher {
     let aging = Duration::from_secs(3600);
     Dispatcher::new(Limits { global: 1, per_lane: 1, lanes: BTreeMap::new(), capacity: 100, aging })
+}
+
+/// Starts the thread that hands out slots, and returns the first run that gets one.
+pub(crate) fn start_next_run(dispatcher: &Arc<Dispatcher>) -> Arc<ActiveRun> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let dispatcher = Arc::clone(dispatcher);
+    std::thread::spawn(move || dispatcher.run(|active_run| drop(sender.send(active_run))));
+    receiver.recv().unwrap()
 }
 
 /// Puts a run into the queue, behind those that are there.
@@ -168,6 +316,15 @@ pub(crate) fn enqueue(dispatcher: &Dispatcher, run: RunId, after: Option<&StartA
         admit: Admit::Readmitted,
     };
     dispatcher.admit(job, after, |_, _| ()).unwrap();
+}
+
+/// A run that waits in the queue, as far as the storage knows, with these fields in its payload.
+pub(crate) fn insert_run_with(fixture: &Fixture, provider: &str, fields: Value) -> RunId {
+    let mut run = new_run(provider, &fixture.folder());
+    let mut payload: Value = serde_json::from_str(&run.payload).unwrap();
+    payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    run.payload = payload.to_string();
+    fixture.insert(run)
 }
 
 pub(crate) fn new_run(provider: &str, cwd: &Path) -> NewRun {

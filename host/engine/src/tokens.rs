@@ -172,8 +172,8 @@ impl ProviderTokens {
     /// `NOT_FOUND` for a provider that there is not, `INVALID_PARAMS` for one that takes no token or a token that cannot
     /// be one, `IO` where the store cannot be used; then everything is as before.
     pub fn save(&self, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
-        let setup = self.config.load();
-        let provider = Arc::clone(setup.provider(&params.provider)?);
+        let active = self.config.load();
+        let provider = Arc::clone(active.provider(&params.provider)?);
         let mut problems = Vec::new();
         let mut wrong =
             |pointer: &str, message: String| problems.push(Problem { pointer: pointer.to_owned(), message });
@@ -189,7 +189,7 @@ impl ProviderTokens {
         let (Ok(token), []) = (token, problems.as_slice()) else { return Err(ApiError::invalid(problems)) };
 
         let _one = lock(&self.changing);
-        let kind = self.store.in_use(wanted(setup.config.tokens.store)).map_err(|error| failed(&error))?;
+        let kind = self.store.in_use(wanted(active.config.tokens.store)).map_err(|error| failed(&error))?;
         let before = self.storage.read(|reader| reader.token_mark(&provider.name))?;
         // From here on it is a secret, whatever becomes of it.
         self.learn(&provider.name, &token);
@@ -255,10 +255,10 @@ impl ProviderTokens {
     ///
     /// # Errors
     /// Where it has one that cannot be had: the run must not start without it.
-    pub(crate) fn for_run(&self, setup: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
+    pub(crate) fn for_run(&self, active: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
         let Some(store) = self.storage.read(|reader| reader.token_mark(provider))? else { return Ok(None) };
         let token = self.stored(provider, &store)?;
-        let name = setup.provider(provider)?.token_variable()?.ok_or_else(|| {
+        let name = active.provider(provider)?.token_variable()?.ok_or_else(|| {
             let message = format!("{provider} has a token, but its plugin names no variable for it any more");
             ApiError::new(ErrorKind::Conflict, message)
                 .hint(format!("`clear_provider_token({provider})` lets runs start without one"))

@@ -228,7 +228,7 @@ async fn health(State(shared): State<Shared>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "protocol": PROTOCOL,
         "pid": std::process::id(),
-        "ending": shared.engine.is_ending(),
+        "ending": shared.engine.shutdown().is_ending(),
     });
     json_response(StatusCode::OK, health.to_string())
 }

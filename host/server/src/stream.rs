@@ -160,7 +160,7 @@ impl Follower {
             conversation_id: params.conversation_id,
             types: params.types.clone().unwrap_or_default(),
         };
-        let subscriber = Subscriber::new(engine.subscriber_count());
+        let subscriber = Subscriber::new(engine.status().subscriber_count());
         let follower = Self {
             engine: Arc::clone(engine),
             filter,

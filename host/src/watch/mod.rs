@@ -202,7 +202,7 @@ impl Worker {
         while let Some(work) = self.shared.wait() {
             let Some(engine) = self.engine.upgrade() else { return };
             if let Some(problem) = work.problem {
-                engine.watching(Some(problem));
+                engine.reloader().set_watch_problem(Some(problem));
                 // Set up all watches again.
                 self.watcher = None;
             }
@@ -222,13 +222,13 @@ impl Worker {
             }
             let seen = if config { self.seen.take() } else { None };
             // The engine records errors.
-            let _ = engine.reload_changed(Files { config, seen });
+            let _ = engine.reloader().reload_changed(Files { config, seen });
         }
     }
 
     /// Remembers the current configuration if it is valid, in case that the next change makes it invalid.
     fn remember_valid_config(&mut self, engine: &Engine) {
-        let Ok(source) = Source::read(engine.config_file()) else { return };
+        let Ok(source) = Source::read(engine.reloader().config_file()) else { return };
         // A file that is truncated and rewritten is empty for a moment.
         if !source.is_blank() && self.seen.as_ref() != Some(&source) && source.config(&Overrides::default()).is_ok() {
             self.seen = Some(source);
@@ -239,15 +239,15 @@ impl Worker {
     fn trace(&mut self, engine: &Engine) {
         // A folder that appears during the search is found by the next iteration.
         for _ in 0..8 {
-            let points = Points::of(engine.config_file(), &engine.plugin_folder());
+            let points = Points::of(engine.reloader().config_file(), &engine.reloader().plugin_folder());
             if self.watcher.is_some() && points == **self.shared.points.load() {
                 return;
             }
             self.shared.points.store(Arc::new(points.clone()));
             match self.watch(&points) {
-                Ok(()) => engine.watching(None),
+                Ok(()) => engine.reloader().set_watch_problem(None),
                 Err(error) => {
-                    engine.watching(Some(error.to_string()));
+                    engine.reloader().set_watch_problem(Some(error.to_string()));
                     // The next requested reload tries again.
                     self.watcher = None;
                     return;
@@ -292,6 +292,6 @@ fn watch_folder(watcher: &mut RecommendedWatcher, folder: &Path) -> notify::Resu
 
 /// Whether the configuration file is missing or empty while the active one is not.
 fn is_blank(engine: &Engine) -> bool {
-    let now = Source::read(engine.config_file());
-    now.is_ok_and(|now| now.is_blank()) && !engine.config_source().is_blank()
+    let now = Source::read(engine.reloader().config_file());
+    now.is_ok_and(|now| now.is_blank()) && !engine.reloader().config_source().is_blank()
 }

@@ -1,26 +1,27 @@
 //! Puts the end of an attempt on record: as the end of its run, or as the beginning of the next attempt.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Engine;
 use crate::attempt::Attempted;
 use crate::attempt::load::LoadedRun;
 use crate::attempt::outcome::{self, AttemptOutcome, Structured};
 use crate::attempt::retry::{self, Decision, Failed};
 use crate::attempt::retry_state::RetryState;
 use crate::queue::active_run::{ActiveRun, StopCause};
-use crate::queue::dispatch::Requeue;
+use crate::queue::dispatch::{Dispatcher, Requeue};
 use crate::record::{self, Recorder};
+use crate::redactors::Redactors;
 use crate::submit::message;
 use crate::submit::timestamp;
 use ostler_protocol::{
-    EndReason, JobState, NewEvent, Payload, ProgressStage, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
-    StructuredOutputInvalid, Usage, WarningCode,
+    EndReason, JobState, NewEvent, Payload, ProgressStage, RunEnd, RunId, RunStatus, StartAfter, StartPayload,
+    StructuredOutput, StructuredOutputInvalid, Usage, WarningCode,
 };
-use ostler_storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind, WriteTx};
+use ostler_storage::{Durability, Outcome, Requeued, Storage, StorageError, StorageErrorKind, WriteTx};
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
@@ -28,11 +29,30 @@ use ostler_test_hooks::failpoint;
 const WRITE_TRIES: u32 = 30;
 const WRITE_PAUSE: Duration = Duration::from_secs(2);
 
-impl Engine {
+/// Records the ends of attempts and runs, and passes each end to the queue.
+#[derive(Debug)]
+pub(crate) struct RunFinalizer {
+    storage: Storage,
+    redactors: Redactors,
+    dispatcher: Arc<Dispatcher>,
+    /// Whether an end that could not be written is left to the next host.
+    stopping: AtomicBool,
+}
+
+impl RunFinalizer {
+    pub(crate) const fn new(storage: Storage, redactors: Redactors, dispatcher: Arc<Dispatcher>) -> Self {
+        Self { storage, redactors, dispatcher, stopping: AtomicBool::new(false) }
+    }
+
+    /// The host ends: an end that cannot be written is not tried again.
+    pub(crate) fn stop_retrying(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// The end of an attempt, with everything that follows from it.
     pub(crate) fn conclude(
         &self,
-        live: &Arc<ActiveRun>,
+        active_run: &Arc<ActiveRun>,
         loaded: &LoadedRun,
         recorder: &Recorder,
         attempted: Attempted,
@@ -84,17 +104,17 @@ impl Engine {
         }
         match after {
             // A host that stops leaves the next attempt to its successor.
-            Some((delay, carry)) if live.stop_cause() != Some(StopCause::Canceled) => {
-                self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
+            Some((delay, carry)) if active_run.stop_cause() != Some(StopCause::Canceled) => {
+                self.requeue(active_run, loaded, recorder, &ending, events, facts, delay, &carry);
             }
-            _ => self.end(live, recorder, &ending, &events, &facts),
+            _ => self.end(active_run, recorder, &ending, &events, &facts),
         }
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a transition writes at once")]
-    fn again(
+    fn requeue(
         &self,
-        live: &Arc<ActiveRun>,
+        active_run: &Arc<ActiveRun>,
         loaded: &LoadedRun,
         recorder: &Recorder,
         ending: &AttemptOutcome,
@@ -103,7 +123,7 @@ impl Engine {
         delay: Duration,
         carry: &RetryState,
     ) {
-        let (run, now, queue_time) = (live.run(), clock::now(), self.dispatcher.queue_time());
+        let (run, now, queue_time) = (active_run.run(), clock::now(), self.dispatcher.queue_time());
         let next = now.checked_add(delay).unwrap_or(now);
         let attempt = loaded.job.attempt + 1;
         events.push(recorder.progress(
@@ -136,17 +156,17 @@ impl Engine {
                 let summary = &loaded.record.summary;
                 let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
                 let again = Requeue { lane, priority, since: queue_time, delay };
-                if !self.dispatcher.release(live, RunStatus::Queued, Some(again)) {
+                if !self.dispatcher.release(active_run, RunStatus::Queued, Some(again)) {
                     // It was cancelled in the meantime.
-                    self.end_waiting(live);
+                    self.end_waiting(active_run);
                 }
             }
-            Ok(false) => _ = self.dispatcher.release(live, RunStatus::Canceled, None),
+            Ok(false) => _ = self.dispatcher.release(active_run, RunStatus::Canceled, None),
             Err(error) => {
                 tracing::error!(%run, %error, "a retry was not stored");
                 let failed =
                     AttemptOutcome::new(EndReason::HostFailed, format!("the retry could not be stored: {error}"));
-                self.end(live, recorder, &failed, &[], &Facts::default());
+                self.end(active_run, recorder, &failed, &[], &Facts::default());
             }
         }
     }
@@ -154,24 +174,19 @@ impl Engine {
     /// Ends a run, lets go of it, and settles with those that were to start after it.
     fn end(
         &self,
-        live: &Arc<ActiveRun>,
+        active_run: &Arc<ActiveRun>,
         recorder: &Recorder,
         ending: &AttemptOutcome,
         events: &[NewEvent],
         facts: &Facts,
     ) {
-        self.end_one(live, recorder, ending, events, facts);
-        self.settle_dependents(live.run(), ending.status() == RunStatus::Completed);
-    }
-
-    /// Ends a run that was to start after another one, and leaves those that were to start after it to the caller.
-    pub(crate) fn end_alone(&self, live: &Arc<ActiveRun>, recorder: &Recorder, ending: &AttemptOutcome) {
-        self.end_one(live, recorder, ending, &[], &Facts::default());
+        self.end_one(active_run, recorder, ending, events, facts);
+        self.settle_dependents(active_run.run(), ending.status() == RunStatus::Completed);
     }
 
     fn end_one(
         &self,
-        live: &Arc<ActiveRun>,
+        active_run: &Arc<ActiveRun>,
         recorder: &Recorder,
         ending: &AttemptOutcome,
         events: &[NewEvent],
@@ -180,18 +195,18 @@ impl Engine {
         let outcome = outcome(recorder, ending);
         failpoint::reach("end.before");
         let mut tries = 0;
-        while let Err(error) = self.write_end(live.run(), &outcome, events.to_vec(), facts) {
+        while let Err(error) = self.write_end(active_run.run(), &outcome, events.to_vec(), facts) {
             tries += 1;
-            tracing::error!(run = %live.run(), %error, tries, "the end of a run was not stored");
+            tracing::error!(run = %active_run.run(), %error, tries, "the end of a run was not stored");
             // A full disk has room again one day. Until then the run keeps its slot, as the row says: nothing could
             // start in its place, and whoever cancels it waits for the truth.
-            if self.is_stopping() || (tries >= WRITE_TRIES && !error.of_the_file()) {
+            if self.stopping.load(Ordering::Relaxed) || (tries >= WRITE_TRIES && !error.of_the_file()) {
                 break;
             }
             std::thread::sleep(WRITE_PAUSE);
         }
         failpoint::reach("end.after");
-        self.dispatcher.release(live, ending.status(), None);
+        self.dispatcher.release(active_run, ending.status(), None);
     }
 
     /// Writes the end of a run, once. That it had ended already is no error.
@@ -219,19 +234,51 @@ impl Engine {
     }
 
     /// Ends a run that waits, because it was cancelled; it is in nobody's hands but the caller's.
-    pub(crate) fn end_waiting(&self, live: &Arc<ActiveRun>) {
-        if live.stop_cause() == Some(StopCause::HostStops) {
+    pub(crate) fn end_waiting(&self, active_run: &Arc<ActiveRun>) {
+        if active_run.stop_cause() == Some(StopCause::HostStops) {
             // It goes on after the next start.
-            self.dispatcher.release(live, RunStatus::Queued, None);
+            self.dispatcher.release(active_run, RunStatus::Queued, None);
             return;
         }
-        self.end_unloaded(live, &AttemptOutcome::new(EndReason::Canceled, "the run was canceled before it started"));
+        self.end_unloaded(
+            active_run,
+            &AttemptOutcome::new(EndReason::Canceled, "the run was canceled before it started"),
+        );
     }
 
     /// Ends a run of which nothing is known but its id.
-    pub(crate) fn end_unloaded(&self, live: &Arc<ActiveRun>, ending: &AttemptOutcome) {
-        let recorder = Recorder::new(Some(live.run()), None, self.redactors.for_data());
-        self.end(live, &recorder, ending, &[], &Facts::default());
+    pub(crate) fn end_unloaded(&self, active_run: &Arc<ActiveRun>, ending: &AttemptOutcome) {
+        let recorder = Recorder::new(Some(active_run.run()), None, self.redactors.for_data());
+        self.end(active_run, &recorder, ending, &[], &Facts::default());
+    }
+
+    /// Settles runs that were queued with dependencies that had ended before. Dependencies that end later settle them
+    /// themselves.
+    pub(crate) fn settle_ended(&self, after: &StartAfter) {
+        for run in &after.run_ids {
+            match self.storage.read(|reader| reader.run_status(*run)) {
+                Ok(Some(status)) if status.ended() => self.settle_dependents(*run, status == RunStatus::Completed),
+                Ok(Some(_)) => {}
+                // Only ended runs are deleted, and runs that waited for it were settled before: it can only have completed.
+                Ok(None) => self.settle_dependents(*run, true),
+                Err(error) => tracing::error!(%run, %error, "failed to read whether a run has ended"),
+            }
+        }
+    }
+
+    /// Settles the runs that wait for a run that has ended: they may start, or are canceled. Canceled runs settle those
+    /// that wait for them.
+    fn settle_dependents(&self, run: RunId, completed: bool) {
+        let mut ended = vec![(run, completed)];
+        while let Some((run, completed)) = ended.pop() {
+            for active_run in self.dispatcher.settle(run, completed) {
+                let message = format!("the run {run}, which it was to start after, did not complete");
+                let recorder = Recorder::new(Some(active_run.run()), None, self.redactors.for_data());
+                let outcome = AttemptOutcome::new(EndReason::DependencyFailed, message);
+                self.end_one(&active_run, &recorder, &outcome, &[], &Facts::default());
+                ended.push((active_run.run(), false));
+            }
+        }
     }
 
     /// Ends a run that was running under a host that died.
@@ -316,4 +363,103 @@ fn failed(loaded: &LoadedRun, ending: &AttemptOutcome) -> Failed {
 /// From 0 to 1. Without randomness every delay is the longest, which is safe.
 fn random() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET, Services, enqueue, insert_run_with, start_next_run};
+    use ostler_protocol::EventType;
+
+    fn active_run(services: &Services, run: RunId) -> Arc<ActiveRun> {
+        enqueue(&services.dispatcher, run, None);
+        start_next_run(&services.dispatcher)
+    }
+
+    fn recorder(fixture: &Fixture, run: RunId) -> Recorder {
+        Recorder::new(Some(run), None, fixture.redactors.for_data())
+    }
+
+    /// Concludes an attempt of a run with this payload.
+    fn conclude(fixture: &Fixture, services: &Services, payload: Value, ending: AttemptOutcome) -> RunId {
+        let run = insert_run_with(fixture, "codex", payload);
+        let active_run = active_run(services, run);
+        let loaded = services.loader(fixture).load(run, &fixture.config.load()).unwrap();
+        services.finalizer.conclude(&active_run, &loaded, &recorder(fixture, run), Attempted::early(ending));
+        run
+    }
+
+    #[test]
+    fn failed_attempt_ends_a_run_without_retries() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let ending = AttemptOutcome::new(EndReason::SpawnFailed, format!("failed with {SECRET}"));
+        let run = conclude(&fixture, &services, json!({}), ending);
+        let summary = fixture.storage.read(|reader| reader.run(run)).unwrap().unwrap().summary;
+        assert_eq!(summary.reason, Some(EndReason::SpawnFailed));
+        assert_eq!(summary.message.as_deref(), Some("failed with [REDACTED:test-key]"));
+        assert!(services.dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn failed_attempt_of_a_run_with_retries_is_followed_by_another() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let ending = AttemptOutcome::new(EndReason::RateLimited, "too many requests");
+        let run = conclude(&fixture, &services, json!({"maxRetries": 1, "retryBackoffMs": 60_000}), ending);
+        let job = fixture.storage.read(|reader| reader.job(run)).unwrap().unwrap();
+        assert_eq!((job.state, job.attempt, job.not_before.is_some()), (JobState::Retrying, 2, true));
+        let progress: Vec<Value> = fixture.events_of(run).into_iter().map(|event| event.payload).collect();
+        assert!(progress.iter().any(|payload| payload["stage"] == "retry_scheduled"), "{progress:?}");
+        assert_eq!(services.dispatcher.counts().scheduled, 1);
+    }
+
+    #[test]
+    fn completed_run_without_text_has_a_warning() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let run = conclude(&fixture, &services, json!({}), AttemptOutcome::new(EndReason::Completed, "completed"));
+        let warnings = fixture.events_of(run).into_iter().filter(|event| event.kind == EventType::Warning);
+        let codes: Vec<Value> = warnings.map(|event| event.payload["code"].clone()).collect();
+        assert_eq!(codes, ["NO_TEXT_EMITTED"]);
+        assert_eq!(fixture.status_of(run), Some(RunStatus::Completed));
+    }
+
+    #[test]
+    fn waiting_run_stays_queued_when_the_host_stops() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let run = fixture.insert_run("codex");
+        let active_run = active_run(&services, run);
+        active_run.stop(StopCause::HostStops);
+        services.finalizer.end_waiting(&active_run);
+        assert_eq!((active_run.wait(), fixture.status_of(run)), (RunStatus::Queued, Some(RunStatus::Queued)));
+    }
+
+    #[test]
+    fn run_that_has_ended_keeps_its_end() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let run = fixture.insert_run("codex");
+        let active_run = active_run(&services, run);
+        fixture.end_run(run, record::now(), None);
+        services.finalizer.end_unloaded(&active_run, &AttemptOutcome::new(EndReason::HostFailed, "too late"));
+        assert_eq!(fixture.end_reason_of(run), Some(EndReason::Completed));
+        assert!(services.dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn dependency_that_ended_before_settles_the_run_that_waits_for_it() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let [first, second] = [(); 2].map(|()| fixture.insert_run("codex"));
+        fixture.end_run(first, record::now(), None);
+        let after = StartAfter { run_ids: vec![first], even_if_failed: false };
+        enqueue(&services.dispatcher, second, Some(&after));
+        assert_eq!(services.dispatcher.counts().held, 1);
+        services.finalizer.settle_ended(&after);
+        assert_eq!((services.dispatcher.counts().held, services.dispatcher.counts().ready), (0, 1));
+    }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::attempt::private_folders::PrivateFolders;
 use ostler_protocol::RunId;
 use ostler_runner::ProcessIdentity;
 
@@ -65,7 +66,7 @@ pub(crate) fn was_held(folder: &Path, run: RunId, attempt: u32, recorded: Option
 pub(crate) fn forget_all(folder: &Path) {
     let notes = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| {
         let name = entry.file_name();
-        name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).is_some_and(crate::queue::recover::of_an_attempt)
+        name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).is_some_and(PrivateFolders::is_name_of_attempt)
     });
     for note in notes {
         if let Err(error) = fs::remove_file(note.path()) {

@@ -12,6 +12,7 @@ use crate::attempt::environment::{known_secrets, open_values, search_path};
 use crate::attempt::hold::Hold;
 use crate::attempt::outcome::AttemptOutcome;
 use crate::attempt::prepare::{self, Prepared};
+use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::{AttemptContext, Stopped};
 use crate::audit::AuditEntry;
 use crate::capabilities::for_plugin;
@@ -73,24 +74,24 @@ impl AttemptContext<'_> {
         executable: &Path,
     ) -> Result<PreparedLaunch, Stopped> {
         let cwd = folders.cwd.path.as_path();
-        let (engine, loaded, number) = (self.engine, self.loaded, self.loaded.job.attempt);
+        let (services, loaded, number) = (self.services, self.loaded, self.loaded.job.attempt);
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
-        let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, loaded.token(), &payload);
+        let inherited =
+            prepare::inherited(self.active, provider, &services.environment, caller, loaded.token(), &payload);
         // What the child's own PATH finds is another matter: a run may set it, and an allowlist replaces it.
-        let path = search_path(&engine.environment, caller, &provider.config.environment);
+        let path = search_path(&services.environment, caller, &provider.config.environment);
         let start =
             ostler_runner::resolve_launch(executable, path.as_ref()).map_err(|error| unresolved(executable, &error))?;
-        let trusted_settings = engine.grants.for_policies()?.trusts_settings_of(cwd);
-        let folder = engine.private_dir_of(loaded.run(), number);
-        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
+        let trusted_settings = services.grants.for_policies()?.trusts_settings_of(cwd);
+        let name = PrivateFolders::name_of(loaded.run(), number);
+        let private = PrivateDir::create(services.private_folders.parent(), &name).map_err(io_error)?;
         let files =
             prepare::attachments(&payload).map_err(|message| ApiError::new(ErrorKind::InvalidParams, message))?;
         for (path, bytes) in files {
             private.write(&path, &bytes, Access::Data).map_err(io_error)?;
         }
-        let (containment, dropped) = engine.contain(self.setup, &payload)?;
+        let (containment, dropped) = services.sandbox.contain(self.active, &payload)?;
         let attempt = prepare::Attempt {
             run: loaded.run(),
             number,
@@ -102,7 +103,7 @@ impl AttemptContext<'_> {
             containment: &containment,
             trusted_settings,
         };
-        let mut prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
+        let mut prepared = prepare::prepare(&self.active.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         prepared.warnings.extend(dropped);
         self.tell_new_warnings(&prepared);
         if loaded.knows_nothing {
@@ -112,7 +113,7 @@ impl AttemptContext<'_> {
 
         let needs = instance.containment();
         let network = (containment.backend.is_some() && containment.reach == Reach::Listed).then(|| {
-            let list = sandbox::allow_list(self.setup, needs, &provider.config, &payload, &inherited);
+            let list = sandbox::allow_list(self.active, needs, &provider.config, &payload, &inherited);
             sandbox::Served::new(list, containment.backend)
         });
         let network = network.transpose().map_err(io_error)?;
@@ -123,7 +124,7 @@ impl AttemptContext<'_> {
         environment.extend(extra);
         sandbox::adapt_environment(
             &mut environment,
-            &self.setup.config.sandbox,
+            &self.active.config.sandbox,
             &containment,
             network.as_ref().map(|served| &served.network),
             private.path(),
@@ -131,13 +132,13 @@ impl AttemptContext<'_> {
         private.make_folder(sandbox::TEMPORARY).map_err(io_error)?;
         let private_path = private.path().canonicalize().map_err(io_error)?;
         let sources = sandbox::Sources {
-            paths: &engine.paths,
-            config: &self.setup.config.sandbox,
-            limits: &self.setup.config.runner.limits,
-            plugins: crate::plugin_folder(&self.setup.config.plugins, &engine.paths),
+            paths: &services.paths,
+            config: &self.active.config.sandbox,
+            limits: &self.active.config.runner.limits,
+            plugins: crate::plugin_folder(&self.active.config.plugins, &services.paths),
             needs,
-            others: sandbox::others(self.setup, provider),
-            host: &engine.environment,
+            others: sandbox::others(self.active, provider),
+            host: &services.environment,
             variables: &environment,
             cwd: &folders.cwd,
             additional: &folders.additional,
@@ -263,7 +264,7 @@ impl AttemptContext<'_> {
 
     /// What was found at the stages before. Read only where a policy asks for it.
     fn earlier_findings(&self) -> Result<Vec<EarlierFinding>, ApiError> {
-        if !self.setup.gate.wants("findings") {
+        if !self.active.gate.wants("findings") {
             return Ok(Vec::new());
         }
         let filter = EventFilter {
@@ -271,7 +272,7 @@ impl AttemptContext<'_> {
             types: vec![EventType::PolicyAudit],
             ..EventFilter::default()
         };
-        let page = self.engine.storage.read(|reader| reader.events_after(0, &filter, ReadLimit::default()))?;
+        let page = self.services.storage.read(|reader| reader.events_after(0, &filter, ReadLimit::default()))?;
         let audits = page.events.iter().filter_map(|event| PolicyAudit::deserialize(&event.payload).ok());
         let findings = audits.flat_map(|PolicyAudit { stage, findings, .. }| {
             findings.into_iter().map(move |finding| EarlierFinding { stage: stage.clone(), finding })
@@ -302,7 +303,7 @@ impl AttemptContext<'_> {
                 })
                 .collect(),
         };
-        let (ruling, audit) = question.ask(&self.setup.gate, &plugin::Action::Spawn(summary));
+        let (ruling, audit) = question.ask(&self.active.gate, &plugin::Action::Spawn(summary));
         let stage = audit.stage.clone();
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit()?;
@@ -311,9 +312,9 @@ impl AttemptContext<'_> {
 
     fn native_checks<'p>(&'p self, provider: &'p Provider, contained: bool) -> Result<NativeChecks<'p>, ApiError> {
         let loaded = self.loaded;
-        let token = loaded.token().map(|_| provider.token_checks(loaded.caller.as_ref(), &self.engine.environment));
+        let token = loaded.token().map(|_| provider.token_checks(loaded.caller.as_ref(), &self.services.environment));
         Ok(NativeChecks {
-            policy: &self.setup.config.policy,
+            policy: &self.active.config.policy,
             needs: provider.instance()?.containment(),
             payload: &loaded.payload,
             contained,
@@ -350,7 +351,7 @@ impl AttemptContext<'_> {
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
             terminal: None,
-            limits: SpawnLimits { linger: self.setup.config.runner.exit_grace(), ..SpawnLimits::default() },
+            limits: SpawnLimits { linger: self.active.config.runner.exit_grace(), ..SpawnLimits::default() },
         };
         let started = RunStarted {
             sandbox: Some(ready.containment.record()),
@@ -399,14 +400,14 @@ impl AttemptContext<'_> {
         reported: &mut bool,
     ) -> Result<(Child, Option<Proxy>), SpawnFailure> {
         failpoint::reach("spawn.before");
-        let mut prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
+        let mut prepared = (self.services.prepare_child)(spec).map_err(SpawnFailure::Spawn)?;
         failpoint::reach("spawn.prepared");
         let proxy = match &ready.network {
             None => None,
             Some(network) => {
                 let sockets = prepared.take_sockets();
-                let sink = NetworkEvents { recorder: ready.recorder.clone(), storage: self.engine.storage.clone() };
-                let proxy = network.serve(&self.engine.machine.egress, sockets, sink);
+                let sink = NetworkEvents { recorder: ready.recorder.clone(), storage: self.services.storage.clone() };
+                let proxy = network.serve(self.services.sandbox.egress(), sockets, sink);
                 Some(proxy.map_err(|error| SpawnFailure::Stopped(error.into()))?)
             }
         };
@@ -418,13 +419,13 @@ impl AttemptContext<'_> {
             Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
         let hold = start.process.as_deref().and_then(|identity| {
-            let noted = Hold::note(&self.engine.private_parent(), run, started.attempt, identity);
+            let noted = Hold::note(self.services.private_folders.parent(), run, started.attempt, identity);
             noted.inspect_err(|error| tracing::warn!(%run, %error, "no note of a child that waits")).ok()
         });
         // Where a run of a conversation begins is settled with its first start.
         let carry = self.loaded.carry.base.as_ref().and_then(|_| self.loaded.carry.to_text());
         // Not urgent: events that were stored before must come before it.
-        let write = self.engine.storage.write(Durability::Full, move |tx| {
+        let write = self.services.storage.write(Durability::Full, move |tx| {
             let goes_on = tx.set_running(run, &start)?;
             if let Some(carry) = carry.as_deref().filter(|_| goes_on) {
                 tx.set_carry(run, carry)?;
@@ -453,7 +454,7 @@ impl AttemptContext<'_> {
     fn audit_spawn(&self, provider: &Provider, cwd: &Path, ready: &PreparedLaunch) {
         let entry = AuditEntry::by_host(AuditKind::Spawn).run(self.loaded.run()).fact("provider", &provider.name);
         let entry = entry.fact("attempt", self.loaded.job.attempt).fact("executable", &ready.executable);
-        self.engine.audit.append(entry.fact("cwd", cwd));
+        self.services.audit.append(entry.fact("cwd", cwd));
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &PreparedLaunch) -> Stopped {

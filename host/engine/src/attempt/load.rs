@@ -1,16 +1,18 @@
 //! A run as storage knows it when its turn comes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::Engine;
 use crate::attempt::environment;
 use crate::attempt::retry_state::{Base, RetryState};
+use crate::seal::Sealer;
 use crate::setup::ActiveConfig;
 use crate::submit::message;
-use crate::tokens::TokenVariable;
+use crate::tokens::{ProviderTokens, TokenVariable};
 use ostler_protocol::{ApiError, ErrorKind, JobRecord, RunId, RunRecord, StartPayload};
 use ostler_redaction::KnownSecret;
 use ostler_schema::validate_document;
+use ostler_storage::Storage;
 
 /// A run as storage knows it when its turn comes.
 pub(crate) struct LoadedRun {
@@ -70,12 +72,19 @@ impl LoadedRun {
     }
 }
 
-impl Engine {
+/// Loads runs whose turn has come.
+pub(crate) struct RunLoader {
+    pub(crate) storage: Storage,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) tokens: Arc<ProviderTokens>,
+}
+
+impl RunLoader {
     /// A run with its true payload, and with what its conversation adds to that.
     ///
     /// # Errors
     /// Where it cannot be read, or its true values are gone.
-    pub(crate) fn load(&self, run: RunId, setup: &ActiveConfig) -> Result<LoadedRun, ApiError> {
+    pub(crate) fn load(&self, run: RunId, active: &ActiveConfig) -> Result<LoadedRun, ApiError> {
         let gone = || ApiError::not_found("run", run);
         let (record, job, carry, seal) = self
             .storage
@@ -107,8 +116,46 @@ impl Engine {
             knows_nothing = first && place > Some(1) && !message::brings_session(&payload);
         }
         self.tokens.load();
-        let token = self.tokens.for_run(setup, &record.summary.provider);
+        let token = self.tokens.for_run(active, &record.summary.provider);
         let known_tokens = self.tokens.seen().known();
         Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::seal::Sealed;
+    use crate::test_support::{Fixture, Services, insert_run_with};
+
+    #[test]
+    fn sealed_payload_is_restored_and_its_values_are_known_secrets() {
+        let fixture = Fixture::new();
+        let services = Services::new(&fixture);
+        let run = insert_run_with(&fixture, "codex", json!({"prompt": "use [REDACTED:test-key]"}));
+        let payload = json!({"provider": "codex", "prompt": "use hunter2-original"});
+        let caller = BTreeMap::from([("KEY".to_owned(), "value".to_owned())]);
+        let contents = Sealed { payload, client_environment: Some(caller.clone()) };
+        let seal = services.sealer.seal(run, &contents).unwrap();
+        fixture.write(move |tx| tx.put_seal(run, &seal));
+        let loaded = services.loader(&fixture).load(run, &fixture.config.load()).unwrap();
+        assert_eq!((loaded.payload.prompt.as_str(), loaded.caller.as_ref()), ("use hunter2-original", Some(&caller)));
+        assert!(!loaded.removed.is_empty());
+    }
+
+    #[test]
+    fn run_without_its_sealed_values_is_a_conflict_and_an_unknown_one_is_not_found() {
+        let fixture = Fixture::new();
+        let loader = Services::new(&fixture).loader(&fixture);
+        let mut run = crate::test_support::new_run("codex", &fixture.folder());
+        run.sealed_pointers = vec!["/prompt".to_owned()];
+        let run = fixture.insert(run);
+        let kind = |run| loader.load(run, &fixture.config.load()).err().map(|error| error.kind);
+        assert_eq!(kind(run), Some(ErrorKind::Conflict));
+        assert_eq!(kind(RunId::generate()), Some(ErrorKind::NotFound));
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod outcome;
 pub(crate) mod output_loop;
 pub(crate) mod prepare;
+pub(crate) mod private_folders;
 pub(crate) mod retry;
 pub(crate) mod retry_state;
 pub(crate) mod tool_use;
@@ -26,24 +27,31 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Engine;
+use crate::attempt::conclude::RunFinalizer;
 use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::launch::PreparedLaunch;
-use crate::attempt::load::LoadedRun;
+use crate::attempt::load::{LoadedRun, RunLoader};
 use crate::attempt::outcome::{AttemptOutcome, StopReason};
 use crate::attempt::output_loop::{OutputLoopParts, OutputResult};
+use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::tool_use::ToolUses;
+use crate::audit::AuditLog;
+use crate::capabilities::{Capabilities, Installed, for_plugin};
+use crate::grants::GrantStore;
 use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::record::Recorder;
-use crate::setup::{ActiveConfig, Provider};
+use crate::redactors::Redactors;
+use crate::sandbox::SandboxService;
+use crate::setup::{ActiveConfig, CurrentConfig, Provider};
 use crate::submit::check;
+use ostler_config::Paths;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{
     ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, WarningCode,
 };
 use ostler_redaction::{FaultSink, Masks, RunRedactor};
-use ostler_runner::StopSignal;
-use ostler_storage::StorageError;
+use ostler_runner::{Prepared, SpawnError, SpawnSpec, StopSignal};
+use ostler_storage::{Storage, StorageError};
 
 /// Most bytes of a file that the child left for the plugin.
 const MAX_COLLECTED: usize = 8 << 20;
@@ -66,28 +74,54 @@ impl Attempted {
     }
 }
 
-impl Engine {
-    /// Runs one attempt and puts its end on record. Called on the attempt's own thread.
-    pub(crate) fn attempt(self: &Arc<Self>, live: &Arc<ActiveRun>) {
-        let setup = self.config.load();
-        let loaded = match self.load(live.run(), &setup) {
+/// Creates a child that waits for its start.
+pub(crate) type PrepareChild = dyn Fn(&SpawnSpec) -> Result<Prepared, SpawnError> + Send + Sync;
+
+/// What an attempt uses between its load and its end.
+pub(crate) struct AttemptServices {
+    pub(crate) storage: Storage,
+    pub(crate) paths: Paths,
+    pub(crate) private_folders: PrivateFolders,
+    pub(crate) grants: GrantStore,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) sandbox: Arc<SandboxService>,
+    pub(crate) audit: Arc<AuditLog>,
+    /// The environment of the host.
+    pub(crate) environment: Arc<BTreeMap<String, String>>,
+    pub(crate) prepare_child: Box<PrepareChild>,
+}
+
+/// Runs attempts.
+pub(crate) struct AttemptRunner {
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) loader: RunLoader,
+    pub(crate) finalizer: Arc<RunFinalizer>,
+    pub(crate) services: AttemptServices,
+}
+
+impl AttemptRunner {
+    /// Runs one attempt and records its end. Called on the attempt's own thread.
+    pub(crate) fn run(&self, active_run: &Arc<ActiveRun>) {
+        let active = self.config.load();
+        let loaded = match self.loader.load(active_run.run(), &active) {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::error!(run = %live.run(), %error, "a run could not be loaded");
+                tracing::error!(run = %active_run.run(), %error, "a run could not be loaded");
                 let ending =
                     AttemptOutcome::new(EndReason::HostFailed, format!("the run could not be loaded: {error}"));
-                self.end_unloaded(live, &ending);
+                self.finalizer.end_unloaded(active_run, &ending);
                 return;
             }
         };
         // One for everything that redacts for this attempt, so that a fault is reported once.
         let faults = self.redactors.faults(Some(loaded.run()));
-        let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
+        let recorder = recorder(&active, &loaded, &self.inherited(&active, &loaded), &faults);
         let (widened, began) = (OnceCell::new(), Instant::now());
         let stage = AttemptContext {
-            engine: self,
-            setup: &setup,
-            live,
+            services: &self.services,
+            active: &active,
+            active_run,
             loaded: &loaded,
             recorder: &recorder,
             widened: &widened,
@@ -96,7 +130,7 @@ impl Engine {
         };
         let attempted = catch_unwind(AssertUnwindSafe(|| stage.perform()));
         let attempted = attempted.unwrap_or_else(|_| {
-            tracing::error!(run = %live.run(), "an attempt panicked");
+            tracing::error!(run = %active_run.run(), "an attempt panicked");
             Attempted::early(AttemptOutcome::new(
                 EndReason::HostFailed,
                 "a defect in the host ended the attempt; its log says more",
@@ -104,24 +138,32 @@ impl Engine {
         });
         // This recorder masks every value that the child was given, so its output must go through it.
         let recorder = widened.get().unwrap_or(&recorder);
-        let concluded = catch_unwind(AssertUnwindSafe(|| self.conclude(live, &loaded, recorder, attempted)));
+        let concluded =
+            catch_unwind(AssertUnwindSafe(|| self.finalizer.conclude(active_run, &loaded, recorder, attempted)));
         if concluded.is_err() {
             // The slot must come back, and whoever cancels must not wait for ever.
-            tracing::error!(run = %live.run(), "the end of an attempt panicked");
+            tracing::error!(run = %active_run.run(), "the end of an attempt panicked");
             let ending =
                 AttemptOutcome::new(EndReason::HostFailed, "a defect in the host ended the run; its log says more");
-            self.end_unloaded(live, &ending);
+            self.finalizer.end_unloaded(active_run, &ending);
         }
     }
 
     /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
-    fn inherited(&self, setup: &ActiveConfig, loaded: &LoadedRun) -> BTreeMap<String, String> {
-        let provider = setup.provider(&loaded.record.summary.provider);
+    fn inherited(&self, active: &ActiveConfig, loaded: &LoadedRun) -> BTreeMap<String, String> {
+        let provider = active.provider(&loaded.record.summary.provider);
         provider.map_or_else(
             |_| BTreeMap::new(),
             |provider| {
                 let caller = loaded.caller.as_ref();
-                prepare::inherited(setup, provider, &self.environment, caller, loaded.token(), &loaded.payload)
+                prepare::inherited(
+                    active,
+                    provider,
+                    &self.services.environment,
+                    caller,
+                    loaded.token(),
+                    &loaded.payload,
+                )
             },
         )
     }
@@ -129,7 +171,7 @@ impl Engine {
 
 /// The recorder of a run whose child gets those variables.
 fn recorder(
-    setup: &ActiveConfig,
+    active: &ActiveConfig,
     loaded: &LoadedRun,
     variables: &BTreeMap<String, String>,
     faults: &Arc<dyn FaultSink>,
@@ -139,7 +181,7 @@ fn recorder(
     known.extend(loaded.known_tokens.iter().cloned());
     known.extend(loaded.removed.iter().cloned());
     let masks = Arc::new(Masks::with_open(known, &open_values(variables)));
-    let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, Arc::clone(faults));
+    let redactor = RunRedactor::new(Arc::clone(&active.redactor), masks, Arc::clone(faults));
     let conversation = loaded.record.summary.conversation_id;
     Recorder::new(Some(loaded.run()), conversation, redactor)
 }
@@ -178,9 +220,9 @@ impl From<StorageError> for Stopped {
 
 /// One attempt under way.
 pub(crate) struct AttemptContext<'a> {
-    pub(crate) engine: &'a Arc<Engine>,
-    pub(crate) setup: &'a Arc<ActiveConfig>,
-    live: &'a Arc<ActiveRun>,
+    pub(crate) services: &'a AttemptServices,
+    pub(crate) active: &'a Arc<ActiveConfig>,
+    active_run: &'a Arc<ActiveRun>,
     pub(crate) loaded: &'a LoadedRun,
     /// Knows what the child inherits.
     pub(crate) recorder: &'a Recorder,
@@ -193,7 +235,7 @@ pub(crate) struct AttemptContext<'a> {
 impl AttemptContext<'_> {
     /// The recorder that knows all that the child is given; the first call says what that is.
     pub(crate) fn widen(&self, environment: &BTreeMap<String, String>) -> Recorder {
-        self.widened.get_or_init(|| recorder(self.setup, self.loaded, environment, self.faults)).clone()
+        self.widened.get_or_init(|| recorder(self.active, self.loaded, environment, self.faults)).clone()
     }
 
     fn perform(&self) -> Attempted {
@@ -206,8 +248,8 @@ impl AttemptContext<'_> {
 
     fn run(&self) -> Result<Attempted, Stopped> {
         self.check_stop()?;
-        self.setup.check_redactors()?;
-        let provider = self.setup.provider(&self.loaded.record.summary.provider)?;
+        self.active.check_redactors()?;
+        let provider = self.active.provider(&self.loaded.record.summary.provider)?;
         let instance = provider.instance()?;
         if let Err(error) = &self.loaded.token {
             // Without it the CLI might take another login.
@@ -217,25 +259,33 @@ impl AttemptContext<'_> {
         let cwd = self.working_folder()?;
         let installed = self.installed(provider)?;
         let snapshot = Arc::clone(&installed.known.snapshot);
-        let folders =
-            self.engine.check_folders(&self.loaded.payload, &cwd).inspect_err(|error| self.say_missing(&cwd, error))?;
+        let folders = self
+            .services
+            .sandbox
+            .check_folders(&self.loaded.payload, &cwd)
+            .inspect_err(|error| self.say_missing(&cwd, error))?;
         let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
-        let grants = self.engine.grants.for_policies()?;
+        let grants = self.services.grants.for_policies()?;
         let question = self.judge(self.question(provider, &snapshot, &cwd, &ready, &grants)?, &ready)?;
         self.check_stop()?;
         let (child, proxy) = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
         let spawned = self.began.elapsed();
-        let transcript = instance.transcript(&ready.prepared.request, &crate::capabilities::for_plugin(&snapshot));
+        let transcript = instance.transcript(&ready.prepared.request, &for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
         let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,
-            active_run: self.live,
+            active_run: self.active_run,
             recorder: &ready.recorder,
-            storage: &self.engine.storage,
-            config: &self.setup.config,
+            storage: &self.services.storage,
+            config: &self.active.config,
             transcript,
-            tools: ToolUses::new(&self.setup.gate, question, &ready.recorder, self.setup.config.policy.reported_tools),
+            tools: ToolUses::new(
+                &self.active.gate,
+                question,
+                &ready.recorder,
+                self.active.config.policy.reported_tools,
+            ),
             form: ready.prepared.launch.output,
             duplex: ready.prepared.launch.channel == plugin::Channel::Duplex,
             stop: match ready.prepared.launch.stop {
@@ -254,7 +304,7 @@ impl AttemptContext<'_> {
     }
 
     pub(crate) fn check_stop(&self) -> Result<(), Stopped> {
-        let (reason, message) = match self.live.stop_cause() {
+        let (reason, message) = match self.active_run.stop_cause() {
             None => return Ok(()),
             Some(StopCause::Canceled) => (EndReason::Canceled, "the run was canceled before its child was started"),
             Some(StopCause::HostStops) => (EndReason::Interrupted, "the host was stopped"),
@@ -302,8 +352,8 @@ impl AttemptContext<'_> {
         self.output(events.collect());
     }
 
-    fn installed(&self, provider: &Arc<Provider>) -> Result<crate::capabilities::Installed, Stopped> {
-        self.engine.capabilities.installed(self.setup, provider, self.loaded.caller.as_ref()).map_err(|error| {
+    fn installed(&self, provider: &Arc<Provider>) -> Result<Installed, Stopped> {
+        self.services.capabilities.installed(self.active, provider, self.loaded.caller.as_ref()).map_err(|error| {
             if error.kind == ErrorKind::CliMissing {
                 let install_hint = error.hint.clone().unwrap_or_default();
                 self.say(&Payload::CliMissing(CliMissing { path: error.message.clone(), install_hint }));
@@ -327,7 +377,7 @@ impl AttemptContext<'_> {
         let ran = if output.stop_reason == StopReason::WorkDone { Duration::ZERO } else { output.ran };
         let interrupted = || {
             let late = || (ran + ended.elapsed() > limit).then_some(StopReason::TimedOut);
-            self.live.stop_cause().map(StopReason::from).or_else(late)
+            self.active_run.stop_cause().map(StopReason::from).or_else(late)
         };
         let on_stdout = output.printed.is_some();
         let mut ending = outcome::conclude(
@@ -359,7 +409,7 @@ impl AttemptContext<'_> {
             events: output.events,
             tool_calls: output.translator.tool_calls(),
             usage: usage.clone(),
-            queue_ms: millis(self.live.waited()),
+            queue_ms: millis(self.active_run.waited()),
             spawn_ms: millis(spawned),
             first_byte_ms: output.first_byte.map(millis),
             run_ms: millis(output.ran),
@@ -394,7 +444,7 @@ impl AttemptContext<'_> {
             // A fork has a new id; its history is that of the session that was asked for.
             let id =
                 self.loaded.resume().filter(|_| session.origin == plugin::SessionOrigin::Forked).unwrap_or(&session.id);
-            self.engine.storage.read(|reader| reader.session_usage(provider, id, Some(self.loaded.run())))
+            self.services.storage.read(|reader| reader.session_usage(provider, id, Some(self.loaded.run())))
         });
         outcome::own_usage(total, resumed, &earlier.and_then(Result::ok).unwrap_or_default())
     }
@@ -406,7 +456,7 @@ impl AttemptContext<'_> {
 
     pub(crate) fn output(&self, events: Vec<NewEvent>) {
         if !events.is_empty() {
-            drop(self.engine.storage.append(events));
+            drop(self.services.storage.append(events));
         }
     }
 }
@@ -434,8 +484,110 @@ const fn exit_status(status: ostler_runner::ExitStatus, reason: &StopReason, cut
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
     use crate::attempt::outcome::Denial;
+    use crate::test_support::{Fixture, Services, start_next_run};
+    use ostler_protocol::{EventType, RunId, RunStatus};
+    use ostler_runner::SpawnErrorKind;
+
+    /// A queued run of the provider `mine`, and what runs its attempts. No child is ever created: `kind` is the error.
+    struct Attempt {
+        fixture: Fixture,
+        services: Services,
+        runner: AttemptRunner,
+        run: RunId,
+    }
+
+    fn attempt(kind: SpawnErrorKind) -> Attempt {
+        let fixture = Fixture::with_program("");
+        let services = Services::new(&fixture);
+        let folder = fixture.make_folder("work");
+        services.grants.grant(&folder, None).unwrap();
+        let request = json!({"provider": "mine", "prompt": "do it", "cwd": folder});
+        let run = services.submitter(&fixture).start_run(request, "test").unwrap().run_id;
+        std::fs::create_dir_all(fixture.paths().data_dir).unwrap();
+        let runner = AttemptRunner {
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            loader: services.loader(&fixture),
+            finalizer: Arc::clone(&services.finalizer),
+            services: AttemptServices {
+                storage: fixture.storage.clone(),
+                paths: fixture.paths(),
+                private_folders: services.private_folders.clone(),
+                grants: services.grants.clone(),
+                capabilities: Arc::clone(&services.capabilities),
+                sandbox: Arc::clone(&services.sandbox),
+                audit: Arc::clone(&services.audit),
+                environment: Arc::default(),
+                prepare_child: Box::new(move |_| Err(SpawnError { kind, message: "no child".to_owned() })),
+            },
+        };
+        Attempt { fixture, services, runner, run }
+    }
+
+    impl Attempt {
+        /// Runs the attempt, and returns why the run has ended.
+        fn end(&self) -> Option<EndReason> {
+            let active_run = start_next_run(&self.services.dispatcher);
+            assert_eq!(active_run.run(), self.run);
+            self.runner.run(&active_run);
+            self.fixture.end_reason_of(self.run)
+        }
+
+        fn events(&self) -> Vec<EventType> {
+            self.fixture.events_of(self.run).into_iter().map(|event| event.kind).collect()
+        }
+    }
+
+    #[test]
+    fn program_that_is_missing_at_the_spawn_ends_the_run_and_leaves_no_private_folder() {
+        let attempt = attempt(SpawnErrorKind::NotFound);
+        assert_eq!(attempt.end(), Some(EndReason::CliMissing));
+        assert!(attempt.events().contains(&EventType::CliMissing), "{:?}", attempt.events());
+        assert!(!attempt.services.private_folders.path_of(attempt.run, 1).exists());
+        assert!(attempt.services.dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn sandbox_that_cannot_be_created_ends_the_run_as_unenforceable() {
+        assert_eq!(attempt(SpawnErrorKind::SandboxUnavailable).end(), Some(EndReason::Unenforceable));
+    }
+
+    #[test]
+    fn working_folder_that_has_disappeared_ends_the_run_before_the_spawn() {
+        let attempt = attempt(SpawnErrorKind::Other);
+        std::fs::remove_dir(attempt.fixture.folder().join("work")).unwrap();
+        assert_eq!(attempt.end(), Some(EndReason::CwdMissing));
+        assert!(attempt.events().contains(&EventType::CwdMissing), "{:?}", attempt.events());
+    }
+
+    #[test]
+    fn grant_that_was_revoked_while_the_run_waited_denies_it() {
+        let attempt = attempt(SpawnErrorKind::Other);
+        attempt.services.grants.revoke(&attempt.fixture.folder().join("work")).unwrap();
+        assert_eq!(attempt.end(), Some(EndReason::PolicyDenied));
+    }
+
+    #[test]
+    fn run_that_was_canceled_before_its_attempt_is_not_prepared() {
+        let attempt = attempt(SpawnErrorKind::Other);
+        let active_run = start_next_run(&attempt.services.dispatcher);
+        active_run.stop(StopCause::Canceled);
+        attempt.runner.run(&active_run);
+        assert_eq!(active_run.wait(), RunStatus::Canceled);
+        assert_eq!(attempt.fixture.end_reason_of(attempt.run), Some(EndReason::Canceled));
+    }
+
+    #[test]
+    fn run_whose_sealed_values_cannot_be_read_ends_as_a_failure_of_the_host() {
+        let attempt = attempt(SpawnErrorKind::Other);
+        let run = attempt.run;
+        attempt.fixture.write(move |tx| tx.put_seal(run, b"damaged"));
+        assert_eq!(attempt.end(), Some(EndReason::HostFailed));
+    }
 
     #[test]
     fn plugin_is_told_of_a_denial_as_a_cancel_only_where_the_host_has_ended_the_child() {

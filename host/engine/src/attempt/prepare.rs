@@ -57,7 +57,7 @@ pub(crate) struct Prepared {
 /// What the child of a run inherits. `token` is the variable of a stored token and its value; when a run is submitted, the
 /// value is empty.
 pub(crate) fn inherited(
-    setup: &ActiveConfig,
+    active: &ActiveConfig,
     provider: &Provider,
     host: &BTreeMap<String, String>,
     caller: Option<&BTreeMap<String, String>>,
@@ -68,7 +68,7 @@ pub(crate) fn inherited(
     Sources {
         host,
         caller,
-        base: &setup.config.runner.inherit_environment,
+        base: &active.config.runner.inherit_environment,
         inherit: provider.inherit_environment(),
         configured: &provider.config.environment,
         token,

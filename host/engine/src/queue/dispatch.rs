@@ -38,7 +38,7 @@ pub(crate) struct Dispatcher {
 struct State {
     scheduler: Scheduler<RunId>,
     reserved: HashMap<RunId, Reservation>,
-    live: HashMap<RunId, Arc<ActiveRun>>,
+    active: HashMap<RunId, Arc<ActiveRun>>,
     dependencies: Dependencies,
     /// Which change of the pauses is in force.
     pauses_change: u64,
@@ -59,7 +59,7 @@ pub(crate) enum CancelTarget {
     /// It waited and has been taken out of the queue: the caller ends it and then releases it.
     Waiting(Arc<ActiveRun>),
     /// It has a slot and was asked to stop.
-    Live(Arc<ActiveRun>),
+    Active(Arc<ActiveRun>),
     /// Its acknowledgement is being written; it will be ended right after.
     Reserved,
     /// It neither waits nor runs.
@@ -90,7 +90,7 @@ impl Dispatcher {
         let state = State {
             scheduler: Scheduler::new(limits),
             reserved: HashMap::new(),
-            live: HashMap::new(),
+            active: HashMap::new(),
             dependencies: Dependencies::default(),
             pauses_change: 0,
             stopping: false,
@@ -150,9 +150,9 @@ impl Dispatcher {
         let mut state = self.lock();
         if state.reserved.get(&job.id).is_some_and(|reservation| reservation.canceled) {
             self.end_reservation(&mut state, job.id);
-            let live = ActiveRun::new(job.id);
-            state.live.insert(job.id, Arc::clone(&live));
-            return Err(live);
+            let active_run = ActiveRun::new(job.id);
+            state.active.insert(job.id, Arc::clone(&active_run));
+            return Err(active_run);
         }
         let (run, now) = (job.id, self.now(&mut state));
         state.reserved.remove(&run);
@@ -187,21 +187,21 @@ impl Dispatcher {
             reservation.canceled = true;
             return CancelTarget::Reserved;
         }
-        if let Some(live) = state.live.get(&run) {
-            live.stop(StopCause::Canceled);
-            return CancelTarget::Live(Arc::clone(live));
+        if let Some(active_run) = state.active.get(&run) {
+            active_run.stop(StopCause::Canceled);
+            return CancelTarget::Active(Arc::clone(active_run));
         }
         let now = self.now(&mut state);
         match state.scheduler.cancel(&run, now) {
             Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Held | JobPlace::Running) => {
                 state.dependencies.forget(run);
-                let live = ActiveRun::new(run);
-                live.stop(StopCause::Canceled);
-                state.live.insert(run, Arc::clone(&live));
+                let active_run = ActiveRun::new(run);
+                active_run.stop(StopCause::Canceled);
+                state.active.insert(run, Arc::clone(&active_run));
                 self.notify(&state);
                 // Another of its series may have waited for it alone.
                 self.changed.notify_all();
-                CancelTarget::Waiting(live)
+                CancelTarget::Waiting(active_run)
             }
             None => CancelTarget::Nowhere,
         }
@@ -221,9 +221,9 @@ impl Dispatcher {
             if can_start {
                 state.scheduler.unblock(&run, now);
             } else if state.scheduler.cancel(&run, now).is_some() {
-                let live = ActiveRun::new(run);
-                state.live.insert(run, Arc::clone(&live));
-                failed.push(live);
+                let active_run = ActiveRun::new(run);
+                state.active.insert(run, Arc::clone(&active_run));
+                failed.push(active_run);
             }
         }
         self.notify(&state);
@@ -260,18 +260,18 @@ impl Dispatcher {
 
     /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
     /// does not wait again; `false` means that the caller must end it.
-    pub(crate) fn release(&self, live: &Arc<ActiveRun>, status: RunStatus, again: Option<Requeue>) -> bool {
+    pub(crate) fn release(&self, active_run: &Arc<ActiveRun>, status: RunStatus, again: Option<Requeue>) -> bool {
         let mut state = self.lock();
-        if again.is_some() && live.stop_cause().is_some() {
+        if again.is_some() && active_run.stop_cause().is_some() {
             return false;
         }
         let now = self.now(&mut state);
         match again {
-            None => _ = state.scheduler.finished(&live.run(), now),
+            None => _ = state.scheduler.finished(&active_run.run(), now),
             Some(again) => {
                 let start = again.since.after(again.delay);
                 let job = Job {
-                    id: live.run(),
+                    id: active_run.run(),
                     lane: again.lane,
                     // It keeps its series and its arrival.
                     series: None,
@@ -285,11 +285,11 @@ impl Dispatcher {
                 state.scheduler.requeue(job, now);
             }
         }
-        state.live.remove(&live.run());
+        state.active.remove(&active_run.run());
         self.notify(&state);
         drop(state);
         self.changed.notify_all();
-        live.release(status);
+        active_run.release(status);
         true
     }
 
@@ -358,11 +358,11 @@ impl Dispatcher {
     pub(crate) fn shut_down(&self) -> Vec<Arc<ActiveRun>> {
         let mut state = self.lock();
         state.stopping = true;
-        let live: Vec<_> = state.live.values().cloned().collect();
+        let active: Vec<_> = state.active.values().cloned().collect();
         drop(state);
-        live.iter().for_each(|live| live.stop(StopCause::HostStops));
+        active.iter().for_each(|run| run.stop(StopCause::HostStops));
         self.changed.notify_all();
-        live
+        active
     }
 
     /// Hands out slots until [`Self::shut_down`]; sleeps while there is nothing to hand out.
@@ -375,9 +375,9 @@ impl Dispatcher {
             }
             let mut ready = Vec::new();
             while let Some(run) = state.scheduler.take_ready(now) {
-                let live = ActiveRun::begin(run, state.scheduler.waited(&run, now).unwrap_or_default());
-                state.live.insert(run, Arc::clone(&live));
-                ready.push(live);
+                let active_run = ActiveRun::begin(run, state.scheduler.waited(&run, now).unwrap_or_default());
+                state.active.insert(run, Arc::clone(&active_run));
+                ready.push(active_run);
             }
             if !ready.is_empty() {
                 drop(state);
@@ -411,7 +411,7 @@ impl Dispatcher {
     }
 
     fn jobs(state: &State) -> usize {
-        state.scheduler.pending() + state.reserved.len() + state.live.len()
+        state.scheduler.pending() + state.reserved.len() + state.active.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -468,12 +468,12 @@ mod tests {
             dispatcher.admit(job(run), Some(&after), |_, held| assert!(!held, "nothing in a series holds it")).unwrap();
         }
         assert_eq!((dispatcher.counts().held, dispatcher.waits_for(second)), (2, vec![first]));
-        let CancelTarget::Waiting(live) = dispatcher.cancel(second) else { panic!("it waits") };
-        dispatcher.release(&live, RunStatus::Canceled, None);
+        let CancelTarget::Waiting(active_run) = dispatcher.cancel(second) else { panic!("it waits") };
+        dispatcher.release(&active_run, RunStatus::Canceled, None);
         let failed = dispatcher.settle(first, false);
-        assert_eq!(failed.iter().map(|live| live.run()).collect::<Vec<_>>(), [third]);
+        assert_eq!(failed.iter().map(|active_run| active_run.run()).collect::<Vec<_>>(), [third]);
         assert!(!dispatcher.close_if_idle(), "the caller has not ended it yet");
-        failed.iter().for_each(|live| assert!(dispatcher.release(live, RunStatus::Canceled, None)));
+        failed.iter().for_each(|active_run| assert!(dispatcher.release(active_run, RunStatus::Canceled, None)));
         assert!(dispatcher.settle(first, false).is_empty() && dispatcher.close_if_idle());
     }
 

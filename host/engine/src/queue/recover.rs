@@ -1,78 +1,89 @@
-//! What an earlier host left: waiting runs go on, running ones have ended under it.
+//! What the host does at its start with the runs of an earlier host: runs that waited are queued again, and runs that were
+//! running are queued again or end as interrupted.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::Engine;
+use crate::attempt::conclude::RunFinalizer;
 use crate::attempt::hold::{self, was_held};
+use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::retry_state::RetryState;
+use crate::queue::dispatch::Dispatcher;
 use crate::record::Recorder;
+use crate::redactors::Redactors;
+use crate::setup::CurrentConfig;
 use crate::submit::message::series;
 use crate::submit::{time, timestamp};
-use ostler_protocol::{ApiError, EndReason, ErrorKind, JobState, ProgressStage, RunId, StartPayload};
+use ostler_protocol::{ApiError, EndReason, JobState, ProgressStage, RunId, StartPayload};
 use ostler_runner::{ProcessIdentity, end_leftovers, sweep};
 use ostler_scheduler::{Admit, Job, Start};
-use ostler_storage::{Durability, Recovery, Requeued};
+use ostler_storage::{Durability, Reader, Recovery as UnendedJob, Requeued, Storage};
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
-impl Engine {
+/// Continues the work of a host that has ended.
+pub(crate) struct Recovery {
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) finalizer: Arc<RunFinalizer>,
+    pub(crate) private_folders: PrivateFolders,
+}
+
+impl Recovery {
     /// Ends leftover processes, settles runs that were running, and queues the waiting ones in their old order.
     ///
     /// # Errors
     /// If the database cannot be read or written.
-    pub(crate) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
-        let left = self.storage.read(ostler_storage::Reader::recovery)?;
+    pub(crate) fn run(&self) -> Result<(), ApiError> {
+        let unended = self.storage.read(Reader::recovery)?;
         failpoint::reach("recover.before");
-        self.end_processes(&left);
-        let private = self.private_parent();
-        own_folder(&private)?;
-        let held: HashSet<RunId> = left
+        self.end_processes(&unended);
+        self.private_folders.check_parent()?;
+        let private = self.private_folders.parent();
+        let held: HashSet<RunId> = unended
             .iter()
-            .filter(|Recovery { job, process, .. }| {
-                job.state == JobState::Running && was_held(&private, job.run_id, job.attempt, process.as_deref())
+            .filter(|UnendedJob { job, process, .. }| {
+                job.state == JobState::Running && was_held(private, job.run_id, job.attempt, process.as_deref())
             })
-            .map(|recovery| recovery.job.run_id)
+            .map(|entry| entry.job.run_id)
             .collect();
-        let swept = sweep(&private, |name: &OsStr| !name.to_str().is_some_and(of_an_attempt));
+        let swept = sweep(private, |name: &OsStr| !name.to_str().is_some_and(PrivateFolders::is_name_of_attempt));
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
         // First of all: what is put back now counts its delay from there.
-        self.dispatcher.catch_up(left.iter().map(|recovery| time(recovery.job.enqueued_at)));
+        self.dispatcher.catch_up(unended.iter().map(|entry| time(entry.job.enqueued_at)));
         let requeue = self.config.load().config.scheduler.requeue_interrupted;
         let mut settled = HashSet::new();
-        for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
-            let run = recovery.job.run_id;
-            let back = if held.contains(&run) {
-                self.requeue_held(recovery)
-            } else {
-                requeue && self.requeue_interrupted(recovery)
-            };
+        for entry in unended.iter().filter(|entry| entry.job.state == JobState::Running) {
+            let run = entry.job.run_id;
+            let back =
+                if held.contains(&run) { self.requeue_held(entry) } else { requeue && self.requeue_interrupted(entry) };
             if back {
                 continue;
             }
             settled.insert(run);
-            self.end_interrupted(run, "the host died while the run was running")?;
+            self.finalizer.end_interrupted(run, "the host died while the run was running")?;
             failpoint::reach("recover.settled");
         }
         // Not before: a host that dies meanwhile has another one look again.
-        hold::forget_all(&private);
-        for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
-            self.queue_again(recovery);
+        hold::forget_all(private);
+        for entry in unended.iter().filter(|entry| !settled.contains(&entry.job.run_id)) {
+            self.queue_again(entry);
         }
         failpoint::reach("recover.after");
         Ok(())
     }
 
-    fn end_processes(&self, left: &[Recovery]) {
+    fn end_processes(&self, unended: &[UnendedJob]) {
         let identities: Vec<ProcessIdentity> =
-            left.iter().filter_map(|recovery| serde_json::from_str(recovery.process.as_deref()?).ok()).collect();
+            unended.iter().filter_map(|entry| serde_json::from_str(entry.process.as_deref()?).ok()).collect();
         if identities.is_empty() {
             return;
         }
@@ -86,9 +97,9 @@ impl Engine {
     }
 
     /// Puts an interrupted run back, if it has retries left.
-    fn requeue_interrupted(&self, recovery: &Recovery) -> bool {
-        let run = recovery.job.run_id;
-        let carry = RetryState::read(recovery.carry.as_deref());
+    fn requeue_interrupted(&self, entry: &UnendedJob) -> bool {
+        let run = entry.job.run_id;
+        let carry = RetryState::read(entry.carry.as_deref());
         let payload = self.storage.read(|reader| reader.payload(run)).ok().flatten();
         let retries = payload.as_ref().and_then(|payload| payload.get("maxRetries")?.as_u64()).unwrap_or(0);
         if u64::from(carry.retries) >= retries {
@@ -96,18 +107,18 @@ impl Engine {
         }
         let backoff = payload.as_ref().and_then(|payload| payload.get("retryBackoffMs")?.as_u64());
         let delay = Duration::from_millis(backoff.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS));
-        self.put_back(recovery, delay, &RetryState { retries: carry.retries + 1, ..carry })
+        self.put_back(entry, delay, &RetryState { retries: carry.retries + 1, ..carry })
     }
 
     /// Puts a run back whose child had not been released: nothing has happened, so that this is none of its retries.
-    fn requeue_held(&self, recovery: &Recovery) -> bool {
-        self.put_back(recovery, Duration::ZERO, &RetryState::read(recovery.carry.as_deref()))
+    fn requeue_held(&self, entry: &UnendedJob) -> bool {
+        self.put_back(entry, Duration::ZERO, &RetryState::read(entry.carry.as_deref()))
     }
 
     /// The attempt was recorded, so that the next one has another number.
-    fn put_back(&self, recovery: &Recovery, delay: Duration, carry: &RetryState) -> bool {
-        let run = recovery.job.run_id;
-        let (now, attempt) = (clock::now(), recovery.job.attempt + 1);
+    fn put_back(&self, entry: &UnendedJob, delay: Duration, carry: &RetryState) -> bool {
+        let run = entry.job.run_id;
+        let (now, attempt) = (clock::now(), entry.job.attempt + 1);
         let next = now.checked_add(delay).unwrap_or(now);
         let recorder = Recorder::new(Some(run), None, self.redactors.for_data());
         let event = recorder.progress(
@@ -133,8 +144,8 @@ impl Engine {
         })
     }
 
-    fn queue_again(&self, recovery: &Recovery) {
-        let job = &recovery.job;
+    fn queue_again(&self, entry: &UnendedJob) {
+        let job = &entry.job;
         let ran = job.state == JobState::Running;
         let start = match job.state {
             // It was put back a moment ago; what storage says now counts.
@@ -149,41 +160,24 @@ impl Engine {
         let job = Job {
             id: job.run_id,
             lane: job.provider.clone(),
-            series: recovery.conversation_id.map(series),
+            series: entry.conversation_id.map(series),
             priority: job.priority,
             enqueued_at: time(job.enqueued_at),
-            arrival: recovery.arrival,
+            arrival: entry.arrival,
             start,
             blocked: false,
             admit: Admit::Readmitted,
         };
         // One that has run already has waited for the others.
-        let after = RetryState::read(recovery.carry.as_deref()).after.filter(|_| recovery.job.attempt <= 1 && !ran);
+        let after = RetryState::read(entry.carry.as_deref()).after.filter(|_| entry.job.attempt <= 1 && !ran);
         let queued = self.dispatcher.admit(job, after.as_ref(), |_, _| ());
-        if let Err(live) = queued {
-            self.end_waiting(&live);
+        if let Err(active_run) = queued {
+            self.finalizer.end_waiting(&active_run);
         }
         if let Some(after) = &after {
-            self.settle_ended(after);
+            self.finalizer.settle_ended(after);
         }
     }
-}
-
-/// What is in the folder of private folders will be removed: it must be a folder of the host's own.
-fn own_folder(path: &Path) -> Result<(), ApiError> {
-    let message = match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(_) => "it is not a folder, or a link to one".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let message = format!("failed to use {} for the files of runs: {message}", path.display());
-    Err(ApiError::new(ErrorKind::Io, message).hint("move it away"))
-}
-
-/// Whether a folder is named as those of attempts are: the run's id and a number.
-pub(crate) fn of_an_attempt(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(run, number)| run.parse::<RunId>().is_ok() && number.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -191,23 +185,53 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::test_support::{Fixture, Services, insert_run_with};
+    use ostler_protocol::RunStatus;
+    use ostler_storage::Started;
 
-    #[test]
-    fn only_folders_of_attempts_are_taken_for_such() {
-        assert!(of_an_attempt(&format!("{}-2", RunId::generate())));
-        for name in ["photos", "run-1", "-1", "", "01a205bb-d409-728a-8f30-2ffbf0cb53de"] {
-            assert!(!of_an_attempt(name), "{name}");
-        }
+    fn recover(fixture: &Fixture) -> Services {
+        let services = Services::new(fixture);
+        let recovery = Recovery {
+            storage: fixture.storage.clone(),
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            dispatcher: Arc::clone(&services.dispatcher),
+            finalizer: Arc::clone(&services.finalizer),
+            private_folders: services.private_folders.clone(),
+        };
+        recovery.run().unwrap();
+        services
+    }
+
+    /// A run that was running when its host died.
+    fn interrupted(fixture: &Fixture, payload: serde_json::Value) -> RunId {
+        let run = insert_run_with(fixture, "codex", payload);
+        let start = Started { attempt: 1, at: clock::now(), process: None };
+        assert!(fixture.write(move |tx| tx.set_running(run, &start)));
+        run
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_private_folders_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
-        assert!(own_folder(&real).is_ok());
-        std::fs::create_dir(&real).unwrap();
-        assert!(own_folder(&real).is_ok());
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert!(own_folder(&link).unwrap_err().message.contains("link"));
+    fn waiting_runs_keep_their_order_and_running_ones_end_as_interrupted() {
+        let fixture = Fixture::new();
+        let (first, running) = (fixture.insert_run("codex"), interrupted(&fixture, json!({"maxRetries": 1})));
+        let second = fixture.insert_run("codex");
+        let services = recover(&fixture);
+        let position = |run| services.dispatcher.view(run).and_then(|view| Some(view.position?.overall));
+        assert_eq!((position(first), position(running), position(second)), (Some(1), None, Some(2)));
+        assert_eq!(fixture.end_reason_of(running), Some(EndReason::Interrupted));
+    }
+
+    #[test]
+    fn interrupted_run_with_a_retry_left_is_queued_again_if_configured() {
+        let fixture = Fixture::with_config("[scheduler]\nrequeue_interrupted = true\n");
+        let retried = interrupted(&fixture, json!({"maxRetries": 1}));
+        let ended = interrupted(&fixture, json!({"maxRetries": 0}));
+        let services = recover(&fixture);
+        let job = fixture.storage.read(|reader| reader.job(retried)).unwrap().unwrap();
+        assert_eq!((job.state, job.attempt), (JobState::Retrying, 2));
+        assert_eq!(fixture.status_of(retried), Some(RunStatus::Queued));
+        assert_eq!(fixture.end_reason_of(ended), Some(EndReason::Interrupted));
+        assert_eq!(services.dispatcher.counts().scheduled, 1);
     }
 }

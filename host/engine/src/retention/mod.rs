@@ -341,8 +341,8 @@ impl RetentionService {
     }
 
     fn known_provider(&self, name: &str) -> Result<(), ApiError> {
-        let setup = self.config.load();
-        let Err(unknown) = setup.provider(name) else { return Ok(()) };
+        let active = self.config.load();
+        let Err(unknown) = active.provider(name) else { return Ok(()) };
         let filter = RunFilter { provider: Some(name.to_owned()), ..RunFilter::default() };
         let runs = self.storage.read(|reader| reader.runs(&filter, 1, 0))?;
         if runs.total > 0 { Ok(()) } else { Err(unknown.at("/name")) }

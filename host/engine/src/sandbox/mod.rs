@@ -7,25 +7,26 @@ mod view;
 mod worktree;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Engine;
+use crate::grants::GrantStore;
 use crate::policy::policy_set::Grants;
 use crate::record::Recorder;
-use crate::setup::{ActiveConfig, Provider};
+use crate::setup::{ActiveConfig, CurrentConfig, Provider};
 use crate::submit::check;
-use ostler_config::{ProviderConfig, SandboxConfig};
+use ostler_config::{Paths, ProviderConfig, SandboxConfig};
 use ostler_egress::{AllowList, Egress, EgressSink, Proxy, RuleSource, warning};
 use ostler_plugin_host::Containment as Needs;
 use ostler_protocol::{
     ApiError, CompatibilityWarning, ErrorKind, Network as NetworkEvent, Payload, Permissions, SandboxSupport,
     StartPayload, Tool, matches_name,
 };
-use ostler_runner::{Backend, FileIdentity, Network, ProbeReport, TEMPORARY_FOLDERS, available_sandbox};
+use ostler_runner::{Backend, FileIdentity, Network, ProbeReport, TEMPORARY_FOLDERS};
 use ostler_storage::Storage;
 
 pub(crate) use decide::{Containment, REMEDY, Reach};
@@ -64,38 +65,56 @@ pub fn probe_sandbox(mut args: impl Iterator<Item = std::ffi::OsString>) -> std:
     if done { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
-/// What this machine holds, asked once for each list of back ends.
-#[derive(Debug, Default)]
-pub(super) struct Machine {
-    found: Mutex<Option<Found>>,
-    pub(super) egress: Egress,
+/// Tries which of these back ends work on this machine.
+type ProbeBackends = dyn Fn(&[Backend]) -> ProbeReport + Send + Sync;
+
+/// Decides what bounds a run, and opens the folders in which it works.
+pub struct SandboxService {
+    config: CurrentConfig,
+    grants: GrantStore,
+    paths: Paths,
+    probe: Box<ProbeBackends>,
+    /// The last report, and the back ends for which it was made.
+    last_probe: Mutex<Option<LastProbe>>,
+    egress: Egress,
 }
 
-/// An answer of this machine.
-#[derive(Debug)]
-struct Found {
+/// The result of the last probe.
+struct LastProbe {
     wanted: Vec<Backend>,
     at: Instant,
     report: Arc<ProbeReport>,
 }
 
-impl Engine {
-    /// What this machine holds of the back ends that the configuration allows. The first call tries them out, which takes
-    /// some milliseconds.
-    pub(crate) fn sandbox_report(&self, setup: &ActiveConfig) -> Arc<ProbeReport> {
-        let wanted = &setup.config.sandbox.backends;
-        let mut found = self.machine.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Found { wanted: asked, at, report }) = &*found
+impl fmt::Debug for SandboxService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxService").finish_non_exhaustive()
+    }
+}
+
+impl SandboxService {
+    pub(crate) fn new(config: CurrentConfig, grants: GrantStore, paths: Paths, probe: Box<ProbeBackends>) -> Self {
+        Self { config, grants, paths, probe, last_probe: Mutex::default(), egress: Egress::default() }
+    }
+
+    /// The proxies of the runs.
+    pub(crate) const fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    /// What this machine can enforce with the back ends that the configuration allows. The first call probes them, which
+    /// takes some milliseconds.
+    pub(crate) fn report(&self, active: &ActiveConfig) -> Arc<ProbeReport> {
+        let wanted = &active.config.sandbox.backends;
+        let mut found = self.last_probe.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(LastProbe { wanted: asked, at, report }) = &*found
             && asked == wanted
             // What failed may have failed for want of something: it is tried again.
             && (report.refused.is_empty() || at.elapsed() < RETRY)
         {
             return Arc::clone(report);
         }
-        // Through the process itself: the file may have been replaced.
-        let program = Path::new("/proc/self/exe");
-        let folder = &self.paths.data_dir;
-        let report = Arc::new(available_sandbox(&self.zygote, program, &[PROBE_VERB.into()], folder, wanted));
+        let report = Arc::new((self.probe)(wanted));
         for refused in &report.refused {
             tracing::warn!(
                 backend = refused.backend.as_str(),
@@ -103,17 +122,17 @@ impl Engine {
                 "a sandbox back end does not hold"
             );
         }
-        *found = Some(Found { wanted: wanted.clone(), at: Instant::now(), report: Arc::clone(&report) });
+        *found = Some(LastProbe { wanted: wanted.clone(), at: Instant::now(), report: Arc::clone(&report) });
         report
     }
 
-    /// What this machine can hold, for records.
-    pub fn sandbox_support(&self) -> SandboxSupport {
-        let setup = self.config.load();
-        let report = self.sandbox_report(&setup);
+    /// What this machine can enforce, for records.
+    pub fn support(&self) -> SandboxSupport {
+        let active = self.config.load();
+        let report = self.report(&active);
         SandboxSupport {
             backend: report.backend,
-            default_mode: setup.config.sandbox.mode,
+            default_mode: active.config.sandbox.mode,
             gaps: report.gaps.clone(),
             refused: report.refused.iter().map(ToString::to_string).collect(),
         }
@@ -125,17 +144,17 @@ impl Engine {
     /// `UNENFORCEABLE` where this machine cannot hold what was asked.
     pub(crate) fn contain(
         &self,
-        setup: &ActiveConfig,
+        active: &ActiveConfig,
         payload: &StartPayload,
     ) -> Result<(Containment, Vec<CompatibilityWarning>), ApiError> {
         let none = Permissions::default();
         let asked = payload.harness.as_ref().and_then(|harness| harness.permissions.as_ref()).unwrap_or(&none);
-        let config = &setup.config;
+        let config = &active.config;
         let origin = config.sources().origin("/sandbox/mode");
         let tools = payload.harness.as_ref().and_then(|harness| harness.tools.as_ref());
         let may_write =
             tools.is_none_or(|tools| tools.iter().any(|tool| matches!(tool, Tool::FileWrite | Tool::FileEdit)));
-        Containment::decide(&config.sandbox, origin, &config.policy, asked, may_write, &self.sandbox_report(setup))
+        Containment::decide(&config.sandbox, origin, &config.policy, asked, may_write, &self.report(active))
     }
 
     /// The folders of a payload, opened: what is judged from here on is what the run gets.
@@ -188,7 +207,7 @@ pub(crate) struct OpenFolders {
 /// The hosts that a run may reach: its provider's, the configuration's, its own, and the endpoints that the operator or
 /// the user's own environment names.
 pub(crate) fn allow_list(
-    setup: &ActiveConfig,
+    active: &ActiveConfig,
     needs: &Needs,
     provider: &ProviderConfig,
     payload: &StartPayload,
@@ -200,7 +219,7 @@ pub(crate) fn allow_list(
         Err(wrong) => tracing::warn!(?wrong, ?source, "hosts that are not valid were passed over"),
     };
     add(&needs.hosts, RuleSource::Plugin);
-    add(&setup.config.sandbox.allow_hosts, RuleSource::Operator);
+    add(&active.config.sandbox.allow_hosts, RuleSource::Operator);
     add(&provider.allow_hosts, RuleSource::Operator);
     let harness = payload.harness.as_ref();
     if let Some(permissions) = harness.and_then(|harness| harness.permissions.as_ref()) {
@@ -380,10 +399,10 @@ impl EgressSink for NetworkEvents {
 
 /// What the providers beside this one write, with what is configured for them.
 pub(crate) fn others<'a>(
-    setup: &'a ActiveConfig,
+    active: &'a ActiveConfig,
     provider: &Provider,
 ) -> Vec<(&'a Needs, &'a BTreeMap<String, String>)> {
-    let others = setup.providers.values().filter(|other| other.name != provider.name);
+    let others = active.providers.values().filter(|other| other.name != provider.name);
     others.filter_map(|other| Some((other.instance().ok()?.containment(), &other.config.environment))).collect()
 }
 
@@ -391,8 +410,72 @@ pub(crate) fn others<'a>(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::test_support::Fixture;
     use ostler_protocol::SandboxMode;
+    use ostler_runner::RefusedBackend;
+
+    /// A service on a machine without back ends, and the number of its probes.
+    fn service(fixture: &Fixture, refused: Vec<RefusedBackend>) -> (SandboxService, Arc<AtomicUsize>) {
+        let probes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&probes);
+        let probe = move |_: &[Backend]| {
+            count.fetch_add(1, Ordering::Relaxed);
+            ProbeReport { backend: None, refused: refused.clone(), gaps: Vec::new() }
+        };
+        let (config, grants) = (fixture.config.clone(), GrantStore::new(fixture.storage.clone()));
+        (SandboxService::new(config, grants, fixture.paths(), Box::new(probe)), probes)
+    }
+
+    fn payload(fields: serde_json::Value) -> StartPayload {
+        let mut payload = serde_json::json!({"provider": "codex", "prompt": "do it"});
+        payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(payload).unwrap()
+    }
+
+    #[test]
+    fn machine_is_probed_again_when_other_back_ends_are_configured() {
+        let fixture = Fixture::new();
+        let (service, probes) = service(&fixture, Vec::new());
+        service.support();
+        service.support();
+        assert_eq!(probes.load(Ordering::Relaxed), 1);
+        fixture.change_config(|active| active.config.sandbox.backends = vec![Backend::Landlock]);
+        service.support();
+        assert_eq!(probes.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn payload_that_asks_for_a_sandbox_is_refused_without_a_back_end() {
+        let fixture = Fixture::new();
+        let (service, _) = service(&fixture, Vec::new());
+        let active = fixture.config.load();
+        let (containment, warnings) = service.contain(&active, &payload(serde_json::json!({}))).unwrap();
+        assert_eq!((containment.backend, warnings.len()), (None, 1));
+        let asking = serde_json::json!({"harness": {"permissions": {"sandboxMode": "read-only"}}});
+        let error = service.contain(&active, &payload(asking)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unenforceable);
+    }
+
+    #[test]
+    fn folders_must_be_granted_exist_and_lie_outside_of_the_host() {
+        let fixture = Fixture::new();
+        let (service, _) = service(&fixture, Vec::new());
+        let (granted, other) = (fixture.make_folder("granted"), fixture.make_folder("other"));
+        let own = fixture.make_folder("home/data");
+        service.grants.grant(&granted, None).unwrap();
+        let check = |cwd: &Path| service.check_folders(&payload(serde_json::json!({})), cwd);
+        assert_eq!(check(&granted).unwrap().cwd.path, granted);
+        assert_eq!(check(&other).unwrap_err().kind, ErrorKind::PolicyDenied);
+        assert_eq!(check(&granted.join("missing")).unwrap_err().kind, ErrorKind::CwdMissing);
+        service.grants.grant(&fixture.folder(), None).unwrap();
+        assert_eq!(check(&own).unwrap_err().kind, ErrorKind::PolicyDenied);
+        let additional = serde_json::json!({"harness": {"additionalDirectories": [granted, own]}});
+        let error = service.check_folders(&payload(additional), &other).unwrap_err();
+        assert_eq!(error.pointer.as_deref(), Some("/harness/additionalDirectories/1"));
+    }
 
     #[test]
     fn program_of_an_npm_package_brings_its_whole_tree() {

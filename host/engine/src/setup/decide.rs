@@ -12,7 +12,7 @@ use ostler_protocol::Problem;
 /// What comes in force.
 #[derive(Debug)]
 pub(crate) struct Decision {
-    pub(crate) setup: ActiveConfig,
+    pub(crate) active: ActiveConfig,
     /// Why it is not the configuration that was wanted; empty where it is.
     pub(crate) faults: Vec<Problem>,
     /// What is to be said of the plugins that are there.
@@ -86,7 +86,7 @@ pub(crate) fn decide(current: &ActiveConfig, wanted: &Config, paths: &Paths, app
 
 struct Attempt<'a> {
     current: &'a ActiveConfig,
-    setup: ActiveConfig,
+    active: ActiveConfig,
     plugins: Vec<PluginProblem>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Attempt<'a> {
         let folder = plugin_folder(&config.plugins, paths);
         let admission = admission(&config.plugins, approved);
         let (registry, plugins) = current.registry.reloaded(Some(folder), &limits(&config.plugins), &admission);
-        Self { current, setup: ActiveConfig::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
+        Self { current, active: ActiveConfig::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
     }
 
     /// What fails now, did not before, and is not about a plugin that somebody has taken away. A plugin that was set aside
@@ -104,10 +104,10 @@ impl<'a> Attempt<'a> {
         let known: BTreeSet<&str> = self.current.failures.iter().map(|failure| failure.pointer.as_str()).collect();
         let taken_away = |failure: &Failure| {
             failure.plugin.as_ref().is_some_and(|(kind, name)| {
-                self.current.registry.contains(*kind, name) && !self.setup.registry.contains(*kind, name)
+                self.current.registry.contains(*kind, name) && !self.active.registry.contains(*kind, name)
             })
         };
-        let failures = self.setup.failures.iter();
+        let failures = self.active.failures.iter();
         let new = |failure: &&Failure| !failure.set_aside && !known.contains(failure.pointer.as_str());
         failures.filter(|failure| new(failure) && !taken_away(failure)).collect()
     }
@@ -121,15 +121,15 @@ impl<'a> Attempt<'a> {
                 if !self.current.registry.contains(*kind, name) {
                     return None;
                 }
-                self.setup.registry.restored(&self.current.registry, *kind, name, &failure.message)
+                self.active.registry.restored(&self.current.registry, *kind, name, &failure.message)
             });
             let Some((registry, plugins)) = restored else { return };
-            self.setup = ActiveConfig::build(self.setup.config.clone(), &Arc::new(registry), Some(self.current));
+            self.active = ActiveConfig::build(self.active.config.clone(), &Arc::new(registry), Some(self.current));
             self.plugins = plugins;
         }
     }
 
     fn decided(self, faults: Vec<Problem>) -> Decision {
-        Decision { setup: self.setup, faults, plugins: self.plugins }
+        Decision { active: self.active, faults, plugins: self.plugins }
     }
 }

@@ -1,24 +1,28 @@
-//! Putting another configuration, other plugins or other settings in force while the host runs.
+//! Activates another configuration, other plugins or other settings while the host runs.
 //!
-//! One change at a time, and as a whole: what a run takes when it begins is either all old or all new. Nothing waits for
-//! a change but another change: plugins are compiled and rules are read before anything is swapped.
+//! There is one change at a time, and it is atomic: a run that starts uses either the old configuration or the new one.
+//! Only other changes wait for a change: plugins are compiled and rules are read before anything is replaced.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::Engine;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, AuditLog};
+use crate::capabilities::Capabilities;
+use crate::queue::dispatch::Dispatcher;
 use crate::redactors::Redactors;
 use crate::setup::decide::{Decision, decide, plugin_folder};
+use crate::setup::trust::store_plugin_files;
 use crate::setup::{ActiveConfig, CurrentConfig};
-use ostler_config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
+use ostler_config::{Config, ConfigError, ConfigErrors, Overrides, Paths, Source, file_key, needs_restart};
 use ostler_plugin_host::{PluginChange, PluginChangeKind};
 use ostler_protocol::methods::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
 use ostler_protocol::{ApiError, AuditKind, Problem};
 use ostler_redaction::RunRedactor;
+use ostler_storage::Storage;
 
 /// Reloads that `get_status` lists.
 const MAX_LISTED: usize = 10;
@@ -26,28 +30,28 @@ const MAX_LISTED: usize = 10;
 /// Keys and problems that one reload lists.
 const MOST_NAMED: usize = 50;
 
-/// Called with what is in force now. Says what of it could not be followed.
+/// Applies the active configuration to what is outside of the engine. Returns the problems.
 pub type Follow = Box<dyn Fn(&Config, RunRedactor) -> Vec<String> + Send + Sync>;
 
-/// What is in force, as far as it is not in [`ActiveConfig`], and how it came to be.
-pub(crate) struct Reloading {
-    /// Held while something is put in force.
-    basis: Mutex<AppliedSources>,
+/// The sources of the active configuration, and the reports of its changes.
+pub(crate) struct ReloadState {
+    /// Locked during a change.
+    sources: Mutex<AppliedSources>,
     reports: Mutex<Reports>,
     follow: Follow,
-    /// Counts what was put in force.
+    /// Number of changes.
     generation: watch::Sender<u64>,
 }
 
-/// What the configuration in force was made of.
+/// What the active configuration was made of.
 pub(crate) struct AppliedSources {
     pub(crate) source: Source,
     pub(crate) set: Overrides,
-    /// Digests of the provider plugins that somebody has approved.
+    /// Digests of the approved provider plugins.
     pub(crate) approved: BTreeSet<String>,
 }
 
-/// What is to come in force.
+/// What is to be activated.
 pub(crate) struct Change {
     pub(crate) decision: Decision,
     pub(crate) trigger: ReloadTrigger,
@@ -99,28 +103,28 @@ pub(crate) struct InitialState {
     pub(crate) follow: Follow,
 }
 
-impl Reloading {
-    pub(crate) fn new(beginning: InitialState) -> Self {
-        let InitialState { source, set, approved, unfit, problems, follow } = beginning;
+impl ReloadState {
+    pub(crate) fn new(initial: InitialState) -> Self {
+        let InitialState { source, set, approved, unfit, problems, follow } = initial;
         let reports = Reports { plugins: problems, set: unfit_texts(&unfit), ..Reports::default() };
         Self {
-            basis: Mutex::new(AppliedSources { source, set, approved }),
+            sources: Mutex::new(AppliedSources { source, set, approved }),
             reports: Mutex::new(reports),
             follow,
             generation: watch::channel(0).0,
         }
     }
 
-    /// Waits until nobody else changes what is in force.
-    pub(crate) fn begin(&self) -> MutexGuard<'_, AppliedSources> {
-        self.basis.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins a change: waits until no other change is in progress.
+    fn begin(&self) -> MutexGuard<'_, AppliedSources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something that is wrong until the host ends.
+    /// Adds a problem that exists until the host ends.
     pub(crate) fn report(&self, problem: String) {
         self.reports().reported.push(problem);
     }
@@ -131,8 +135,8 @@ impl Reloading {
         self.reports().follow = unfollowed;
     }
 
-    /// Names what was set and is not in force.
-    pub(crate) fn tell_unfit(&self, unfit: &[ConfigError]) {
+    /// Replaces the settings that are stored but not active.
+    fn set_inactive_settings(&self, unfit: &[ConfigError]) {
         self.reports().set = unfit_texts(unfit);
     }
 
@@ -141,15 +145,15 @@ impl Reloading {
         self.reports().reloads.iter().cloned().collect()
     }
 
-    /// What is wrong at present, for people.
-    pub(crate) fn problems(&self, setup: &ActiveConfig) -> Vec<String> {
+    /// The current problems, for people.
+    pub(crate) fn problems(&self, active: &ActiveConfig) -> Vec<String> {
         let reports = self.reports();
         let file = |problem: &ReloadProblem| format!("{problem}; the last valid configuration stays active");
         let mut problems: Vec<String> = reports.file.iter().map(file).collect();
         problems.extend(reports.set.iter().cloned());
         problems.extend(reports.plugins.iter().cloned());
-        problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
-        problems.extend(setup.registry.disabled().map(|(kind, name, reason)| {
+        problems.extend(active.failures.iter().map(|failure| failure.message.clone()));
+        problems.extend(active.registry.disabled().map(|(kind, name, reason)| {
             let kind = kind.as_str();
             format!("the {kind} {name} is disabled: {reason}; `reload()` tries it again")
         }));
@@ -160,16 +164,34 @@ impl Reloading {
     }
 }
 
-impl Engine {
-    /// Reads the configuration and looks at the plugin folder again, and puts in force what has changed. What begins
-    /// after this returns has it; what runs keeps what it began with. Plugins that were set aside are tried again.
+/// Replaces the active configuration when files or settings change.
+pub struct Reloader {
+    pub(crate) state: Arc<ReloadState>,
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) paths: Paths,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) audit: Arc<AuditLog>,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// Reads the configuration and the plugin folder again, and activates what has changed. Runs that start after this
+    /// call use it; active runs keep the configuration with which they started. Disabled plugins are tried again.
     ///
     /// # Errors
     /// Where the configuration could not be taken over: `INVALID_PARAMS` with every problem and its place, or `IO` where
     /// it cannot be read. Plugins that have changed are in force all the same.
-    pub fn reload(self: &Arc<Self>, trigger: ReloadTrigger) -> Result<Reload, ApiError> {
+    pub fn reload(&self, trigger: ReloadTrigger) -> Result<Reload, ApiError> {
         for plugin in self.config.load().registry.reinstate() {
-            tracing::info!(plugin, "a plugin that was set aside is tried again");
+            tracing::info!(plugin, "a disabled plugin is tried again");
         }
         self.reload_from(trigger, Files { config: true, seen: None })
     }
@@ -178,19 +200,19 @@ impl Engine {
     ///
     /// # Errors
     /// As [`reload`](Self::reload).
-    pub fn reload_changed(self: &Arc<Self>, files: Files) -> Result<Reload, ApiError> {
+    pub fn reload_changed(&self, files: Files) -> Result<Reload, ApiError> {
         self.reload_from(ReloadTrigger::File, files)
     }
 
-    fn reload_from(self: &Arc<Self>, trigger: ReloadTrigger, files: Files) -> Result<Reload, ApiError> {
+    fn reload_from(&self, trigger: ReloadTrigger, files: Files) -> Result<Reload, ApiError> {
         let Files { config: again, seen } = files;
-        let mut basis = self.reloading.begin();
+        let mut sources = self.state.begin();
         let current = self.config.load();
         let mut read = |source: Source| {
-            let (config, unfit) = source.config_with_fitting(&basis.set)?;
+            let (config, unfit) = source.config_with_fitting(&sources.set)?;
             Ok(Candidate { source, config, unfit })
         };
-        let source = if again { Source::read(&self.paths.config_file) } else { Ok(basis.source.clone()) };
+        let source = if again { Source::read(&self.paths.config_file) } else { Ok(sources.source.clone()) };
         let (wanted, mut error) = match source.and_then(&mut read) {
             Ok(candidate) => (Some(candidate), None),
             Err(errors) => {
@@ -198,7 +220,7 @@ impl Engine {
             }
         };
         let config = wanted.as_ref().map_or(&current.config, |wanted| &wanted.config);
-        let decision = decide(&current, config, &self.paths, &basis.approved);
+        let decision = decide(&current, config, &self.paths, &sources.approved);
         if !decision.faults.is_empty() {
             let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
             let listed = problems.iter().map(ReloadProblem::to_problem).collect();
@@ -207,10 +229,10 @@ impl Engine {
         }
         let (problems, error) = error.map_or_else(|| (Vec::new(), None), |(problems, error)| (problems, Some(error)));
         let taken = decision.faults.is_empty();
-        let reload = self.put_in_force(&current, Change { decision, trigger, file: again.then_some(problems) });
+        let reload = self.activate(&current, Change { decision, trigger, file: again.then_some(problems) });
         if let Some(Candidate { source, unfit, .. }) = wanted.filter(|_| taken) {
-            self.reloading.tell_unfit(&unfit);
-            basis.source = source;
+            self.state.set_inactive_settings(&unfit);
+            sources.source = source;
         }
         match error {
             None => Ok(reload),
@@ -219,11 +241,11 @@ impl Engine {
     }
 
     /// Activates a configuration, notifies everything that depends on it, and records the change.
-    pub(crate) fn put_in_force(self: &Arc<Self>, before: &Arc<ActiveConfig>, change: Change) -> Reload {
-        let Change { decision: Decision { setup, plugins, .. }, trigger, file } = change;
-        let setup = Arc::new(setup);
-        let changes = setup.registry.changes_since(&before.registry);
-        let mut changed = setup.config.changed_keys(&before.config);
+    pub(crate) fn activate(&self, before: &Arc<ActiveConfig>, change: Change) -> Reload {
+        let Change { decision: Decision { active, plugins, .. }, trigger, file } = change;
+        let active = Arc::new(active);
+        let changes = active.registry.changes_since(&before.registry);
+        let mut changed = active.config.changed_keys(&before.config);
         let restart: Vec<String> = changed.iter().filter(|key| needs_restart(key)).cloned().collect();
         let more = changed.len().saturating_sub(MOST_NAMED);
         changed.truncate(MOST_NAMED);
@@ -238,33 +260,33 @@ impl Engine {
             problems: file.iter().flatten().take(MOST_NAMED).cloned().collect(),
         });
         let nothing_new = reload.changed.is_empty() && reload.plugins.is_empty() && reload.ok;
-        self.config.store(Arc::clone(&setup));
-        if setup.registry.known_files() != before.registry.known_files() {
-            self.remember_plugin_files(&setup);
+        self.config.store(Arc::clone(&active));
+        if active.registry.known_files() != before.registry.known_files() {
+            store_plugin_files(&self.storage, &active.registry);
         }
-        self.dispatcher.set_limits(setup.limits());
-        self.reloading.follow(&self.config, &self.redactors);
-        let mended = {
-            let mut reports = self.reloading.reports();
-            let mended = file.as_ref().is_some_and(Vec::is_empty) && !reports.file.is_empty();
+        self.dispatcher.set_limits(active.limits());
+        self.state.follow(&self.config, &self.redactors);
+        let repaired = {
+            let mut reports = self.state.reports();
+            let repaired = file.as_ref().is_some_and(Vec::is_empty) && !reports.file.is_empty();
             if let Some(problems) = file {
                 reports.file = problems;
             }
             reports.plugins = plugins.iter().map(ToString::to_string).collect();
-            if !nothing_new || mended || trigger != ReloadTrigger::File {
+            if !nothing_new || repaired || trigger != ReloadTrigger::File {
                 reports.reloads.push_front(reload.clone());
                 reports.reloads.truncate(MAX_LISTED);
             }
-            mended
+            repaired
         };
-        if nothing_new && !mended && trigger == ReloadTrigger::File {
+        if nothing_new && !repaired && trigger == ReloadTrigger::File {
             return reload;
         }
         log(&reload);
         self.audit_reload(&reload);
         if !nothing_new {
             self.capabilities.forget();
-            self.reloading.generation.send_modify(|count| *count += 1);
+            self.state.generation.send_modify(|count| *count += 1);
             self.capabilities.look_at_clis();
         }
         reload
@@ -296,10 +318,20 @@ impl Engine {
         reload
     }
 
-    /// Word of each change of what is in force.
+    /// Begins a change of the sources: waits until no other change is in progress.
+    pub(crate) fn begin(&self) -> MutexGuard<'_, AppliedSources> {
+        self.state.begin()
+    }
+
+    /// Replaces the settings that are stored but not active, as the status reports them.
+    pub(crate) fn set_inactive_settings(&self, unfit: &[ConfigError]) {
+        self.state.set_inactive_settings(unfit);
+    }
+
+    /// The number of changes of the active configuration.
     #[must_use]
-    pub fn in_force(&self) -> watch::Receiver<u64> {
-        self.reloading.generation.subscribe()
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.state.generation.subscribe()
     }
 
     /// The configuration file, whether or not it exists.
@@ -308,25 +340,25 @@ impl Engine {
         &self.paths.config_file
     }
 
-    /// The folder of the operator's plugins that is in force, whether or not it exists.
+    /// The folder of the operator's plugins, whether or not it exists.
     #[must_use]
     pub fn plugin_folder(&self) -> PathBuf {
         plugin_folder(&self.config.load().config.plugins, &self.paths).to_owned()
     }
 
-    /// The file as it was when it came in force.
+    /// The configuration file as it was when it was activated.
     #[must_use]
     pub fn config_source(&self) -> Source {
-        self.reloading.begin().source.clone()
+        self.state.begin().source.clone()
     }
 
     /// Sets why changes of files are not noticed; `None` if they are.
-    pub fn watching(&self, problem: Option<String>) {
+    pub fn set_watch_problem(&self, problem: Option<String>) {
         if let Some(problem) = &problem {
             tracing::warn!(problem, "changes of files are not noticed");
         }
         let hint = "changes of the configuration and of plugins are not noticed until `reload()`";
-        self.reloading.reports().watch = problem.map(|problem| format!("{hint}: {problem}"));
+        self.state.reports().watch = problem.map(|problem| format!("{hint}: {problem}"));
     }
 }
 
@@ -404,5 +436,65 @@ fn log(reload: &Reload) {
         if let Some(reason) = &plugin.reason {
             tracing::warn!(plugin = plugin.name, change = plugin.change, reason, "plugin");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::test_support::{Fixture, Services};
+    use ostler_protocol::ErrorKind;
+
+    fn write_config(fixture: &Fixture, text: &str) {
+        let file = fixture.paths().config_file;
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn global_limit(fixture: &Fixture) -> usize {
+        fixture.config.load().config.scheduler.global
+    }
+
+    #[test]
+    fn valid_file_is_activated_and_an_invalid_one_keeps_the_previous_configuration() {
+        let fixture = Fixture::new();
+        let reloader = Services::new(&fixture).reloader(&fixture);
+        let generation = reloader.generation();
+        write_config(&fixture, "[scheduler]\nglobal = 7\n");
+        let reload = reloader.reload(ReloadTrigger::Request).unwrap();
+        assert!(reload.ok && reload.changed.contains(&"scheduler.global".to_owned()), "{:?}", reload.changed);
+        assert_eq!((global_limit(&fixture), *generation.borrow()), (7, 1));
+        write_config(&fixture, "[scheduler]\nglobal = \"many\"\n");
+        let error = reloader.reload(ReloadTrigger::Request).unwrap_err();
+        assert_eq!((error.kind, global_limit(&fixture)), (ErrorKind::InvalidParams, 7));
+        let problems = reloader.state.problems(&fixture.config.load());
+        assert!(problems.iter().any(|problem| problem.contains("scheduler.global")), "{problems:?}");
+        assert_eq!(reloader.state.reloads().iter().map(|reload| reload.ok).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn valid_file_that_existed_for_a_moment_replaces_an_invalid_one() {
+        let fixture = Fixture::new();
+        let reloader = Services::new(&fixture).reloader(&fixture);
+        write_config(&fixture, "[scheduler]\nglobal = 5\n");
+        let seen = Source::read(reloader.config_file()).unwrap();
+        write_config(&fixture, "[scheduler]\nglobal = -5\n");
+        assert!(reloader.reload_changed(Files { config: true, seen: Some(seen.clone()) }).is_err());
+        assert_eq!((global_limit(&fixture), reloader.config_source()), (5, seen));
+    }
+
+    #[test]
+    fn change_of_a_file_that_changes_nothing_is_not_listed() {
+        let fixture = Fixture::new();
+        let reloader = Services::new(&fixture).reloader(&fixture);
+        reloader.reload(ReloadTrigger::Request).unwrap();
+        let listed = reloader.state.reloads().len();
+        reloader.reload_changed(Files { config: true, seen: None }).unwrap();
+        assert_eq!(reloader.state.reloads().len(), listed);
     }
 }

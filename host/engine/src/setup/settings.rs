@@ -1,30 +1,47 @@
 //! Settings: the configuration as it is in force, and what can be changed of it at run time.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::Engine;
+use crate::redactors::Redactors;
+use crate::setup::CurrentConfig;
 use crate::setup::decide::decide;
-use crate::setup::reload::Change;
-use ostler_config::{ConfigError, HIDDEN, Overrides};
+use crate::setup::reload::{Change, Reloader};
+use ostler_config::{ConfigError, HIDDEN, Overrides, Paths};
 use ostler_protocol::methods::{ReloadTrigger, Settings};
 use ostler_protocol::{ApiError, Problem, escape_pointer, pointer_names, secret_like};
 use ostler_redaction::RunRedactor;
-use ostler_storage::Durability;
+use ostler_storage::{Durability, Storage};
 
 /// Where the patch stands in the parameters.
 const PATCH: &str = "/patch";
 
-impl Engine {
+/// Reads and changes the settings.
+pub struct SettingsService {
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) paths: Paths,
+    pub(crate) reloader: Arc<Reloader>,
+}
+
+impl fmt::Debug for SettingsService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettingsService").finish_non_exhaustive()
+    }
+}
+
+impl SettingsService {
     /// The settings in force; with `origins`, where each value comes from. Without secrets.
-    pub fn get_settings(&self, origins: bool) -> Settings {
-        let setup = self.config.load();
-        let mut sections = Value::Object(setup.config.shown());
+    pub fn get(&self, origins: bool) -> Settings {
+        let active = self.config.load();
+        let mut sections = Value::Object(active.config.shown());
         self.redactors.redact_document(&mut sections);
         let Value::Object(sections) = sections else { return Settings::default() };
         let origins = origins
-            .then(|| setup.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect());
+            .then(|| active.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect());
         Settings { sections, origins }
     }
 
@@ -34,12 +51,12 @@ impl Engine {
     /// # Errors
     /// `INVALID_PARAMS` with everything that is wrong: unknown, of a wrong type or out of range, refused by a plugin,
     /// secret, or to be set in the file alone. `IO` if it cannot be stored.
-    pub fn update_settings(self: &Arc<Self>, patch: &Value, origins: bool) -> Result<Settings, ApiError> {
-        let mut basis = self.reloading.begin();
+    pub fn update(&self, patch: &Value, origins: bool) -> Result<Settings, ApiError> {
+        let mut sources = self.reloader.begin();
         let current = self.config.load();
-        let (set, mut problems) = basis.set.patched(patch);
+        let (set, mut problems) = sources.set.patched(patch);
         refuse_secrets(patch, "", None, &self.redactors.for_diagnostics(), &mut problems);
-        let (config, unfit) = basis
+        let (config, unfit) = sources
             .source
             .config_with_fitting(&set)
             .map_err(|errors| ApiError::internal(format!("what is in force cannot be read again: {errors}")))?;
@@ -48,7 +65,7 @@ impl Engine {
         problems.extend(mine.map(ConfigError::to_problem));
         let mut decision = None;
         if problems.is_empty() {
-            let decided = decide(&current, &config, &self.paths, &basis.approved);
+            let decided = decide(&current, &config, &self.paths, &sources.approved);
             problems.extend(decided.faults.iter().cloned());
             decision = Some(decided);
         }
@@ -60,12 +77,12 @@ impl Engine {
             }
             return Err(ApiError::invalid(problems));
         };
-        self.store_settings(&basis.set, &set)?;
-        basis.set = set;
-        self.put_in_force(&current, Change { decision, trigger: ReloadTrigger::Settings, file: None });
-        self.reloading.tell_unfit(&unfit);
-        drop(basis);
-        Ok(self.get_settings(origins))
+        self.store_settings(&sources.set, &set)?;
+        sources.set = set;
+        self.reloader.activate(&current, Change { decision, trigger: ReloadTrigger::Settings, file: None });
+        self.reloader.set_inactive_settings(&unfit);
+        drop(sources);
+        Ok(self.get(origins))
     }
 
     /// Writes what is different, in one transaction.
@@ -146,9 +163,52 @@ fn touches(patch: &Value, pointer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use serde_json::json;
 
     use super::*;
+    use crate::test_support::{Fixture, SECRET, Services};
+    use ostler_protocol::ErrorKind;
+
+    fn settings(fixture: &Fixture) -> SettingsService {
+        SettingsService {
+            storage: fixture.storage.clone(),
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            paths: fixture.paths(),
+            reloader: Arc::new(Services::new(fixture).reloader(fixture)),
+        }
+    }
+
+    #[test]
+    fn patch_is_active_and_stored_and_null_resets_it() {
+        let fixture = Fixture::new();
+        let settings = settings(&fixture);
+        let default = settings.get(false).sections["scheduler"]["global"].clone();
+        let changed = settings.update(&json!({"scheduler": {"global": 9}}), true).unwrap();
+        assert_eq!(changed.sections["scheduler"]["global"], 9);
+        assert!(changed.origins.is_some());
+        assert_eq!(fixture.config.load().config.scheduler.global, 9);
+        let stored = || fixture.storage.read(|reader| reader.settings()).unwrap();
+        assert_eq!(stored().len(), 1);
+        let reset = settings.update(&json!({"scheduler": {"global": null}}), false).unwrap();
+        assert_eq!(reset.sections["scheduler"]["global"], default);
+        assert!(stored().is_empty());
+    }
+
+    #[test]
+    fn patch_with_problems_changes_nothing_and_names_all_of_them() {
+        let fixture = Fixture::new();
+        let settings = settings(&fixture);
+        let before = settings.get(false).sections;
+        let patch = json!({"scheduler": {"global": -1, "unheardOf": 1}, "log": {"level": SECRET}});
+        let error = settings.update(&patch, false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidParams);
+        let pointers: Vec<&str> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/patch/log/level", "/patch/scheduler/global", "/patch/scheduler/unheardOf"]);
+        assert_eq!(settings.get(false).sections, before);
+    }
 
     #[test]
     fn a_patch_answers_for_what_it_sets() {

@@ -1,18 +1,20 @@
 //! The plugins that there are, and the approval of provider plugins: a provider says which programs the host runs, with which variables, so that nothing of a
 //! new one runs before somebody has seen that and approved its digest.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::Engine;
+use crate::redactors::Redactors;
 use crate::setup::decide::decide;
-use crate::setup::reload::Change;
-use crate::setup::{ActiveConfig, plugin_info};
-use ostler_plugin_host::{Kind, ProviderInstance};
+use crate::setup::reload::{Change, Reloader};
+use crate::setup::{CurrentConfig, plugin_info};
+use ostler_config::Paths;
+use ostler_plugin_host::{Kind, ProviderInstance, Registry};
 use ostler_protocol::methods::{ListPluginsResult, PluginProbe, ReloadTrigger, TrustPluginParams, TrustPluginResult};
 use ostler_protocol::{ApiError, ErrorKind};
-use ostler_storage::Durability;
+use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 
 /// Programs that run whatever they are given: a plugin that names one may run anything.
@@ -52,20 +54,35 @@ pub(crate) fn is_interpreter(executable: &str) -> bool {
     versioned || INTERPRETERS.contains(&name.as_str())
 }
 
-impl Engine {
+/// The plugins, and the approval of provider plugins.
+pub struct PluginCatalog {
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) paths: Paths,
+    pub(crate) reloader: Arc<Reloader>,
+}
+
+impl fmt::Debug for PluginCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginCatalog").finish_non_exhaustive()
+    }
+}
+
+impl PluginCatalog {
     /// The plugins and the provider instances that they make.
-    pub fn list_plugins(&self) -> ListPluginsResult {
+    pub fn list(&self) -> ListPluginsResult {
         let redactor = self.redactors.for_diagnostics();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let setup = self.config.load();
-        let plugins = setup.registry.list().into_iter().map(|plugin| {
-            let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
+        let active = self.config.load();
+        let plugins = active.registry.list().into_iter().map(|plugin| {
+            let failure = plugin.kind.and_then(|kind| active.failure(kind, &plugin.name));
             let mut plugin = plugin_info(plugin, failure);
             plugin.reason = clean(plugin.reason);
             plugin.displaced = clean(plugin.displaced);
             plugin
         });
-        let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
+        let providers = active.providers.values().map(|provider| provider.describe()).map(|mut provider| {
             provider.problem = clean(provider.problem);
             provider
         });
@@ -77,8 +94,8 @@ impl Engine {
     /// # Errors
     /// `NOT_FOUND` where no provider of that name waits; `CONFLICT` where its file holds something else by now;
     /// `PLUGIN_FAILED` where it cannot say what it runs.
-    pub fn trust_plugin(self: &Arc<Self>, params: &TrustPluginParams) -> Result<TrustPluginResult, ApiError> {
-        let mut basis = self.reloading.begin();
+    pub fn trust(&self, params: &TrustPluginParams) -> Result<TrustPluginResult, ApiError> {
+        let mut sources = self.reloader.begin();
         let current = self.config.load();
         let configured = current.config.providers.get(&params.name).map(|provider| provider.settings.clone());
         let settings = Value::Object(configured.unwrap_or_default());
@@ -103,21 +120,21 @@ impl Engine {
         let (digest, name, now) = (described.digest.clone(), params.name.clone(), clock::now());
         let write = self.storage.write_urgent(Durability::Full, move |tx| tx.put_plugin_trust(&digest, &name, now));
         write.wait()?;
-        basis.approved.insert(described.digest.clone());
-        let decision = decide(&current, &current.config, &self.paths, &basis.approved);
-        self.put_in_force(&current, Change { decision, trigger: ReloadTrigger::Request, file: None });
+        sources.approved.insert(described.digest.clone());
+        let decision = decide(&current, &current.config, &self.paths, &sources.approved);
+        self.reloader.activate(&current, Change { decision, trigger: ReloadTrigger::Request, file: None });
         tracing::info!(plugin = params.name, digest = described.digest, "a provider plugin was approved");
         described.approved = true;
         Ok(described)
     }
+}
 
-    /// Keeps what the files of the plugin folder hold, for the hosts to come.
-    pub(crate) fn remember_plugin_files(&self, setup: &ActiveConfig) {
-        let files = setup.registry.known_files().iter();
-        let files: Vec<_> =
-            files.map(|file| (file.path.clone(), file.kind.as_str().to_owned(), file.name.clone())).collect();
-        drop(self.storage.write(Durability::Batched, move |tx| tx.put_plugin_files(&files)));
-    }
+/// Records the contents of the files of the plugin folder for later hosts.
+pub(crate) fn store_plugin_files(storage: &Storage, registry: &Registry) {
+    let files = registry.known_files().iter();
+    let files: Vec<_> =
+        files.map(|file| (file.path.clone(), file.kind.as_str().to_owned(), file.name.clone())).collect();
+    drop(storage.write(Durability::Batched, move |tx| tx.put_plugin_files(&files)));
 }
 
 fn describe(instance: &ProviderInstance) -> Result<TrustPluginResult, ApiError> {
@@ -144,7 +161,41 @@ fn describe(instance: &ProviderInstance) -> Result<TrustPluginResult, ApiError> 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
+    use crate::test_support::{Fixture, Services};
+
+    fn catalog(fixture: &Fixture) -> PluginCatalog {
+        PluginCatalog {
+            storage: fixture.storage.clone(),
+            config: fixture.config.clone(),
+            redactors: fixture.redactors.clone(),
+            paths: fixture.paths(),
+            reloader: Arc::new(Services::new(fixture).reloader(fixture)),
+        }
+    }
+
+    #[test]
+    fn list_has_the_plugins_and_the_providers_that_they_make() {
+        let listed = catalog(&Fixture::with_program("")).list();
+        assert!(listed.plugins.iter().any(|plugin| plugin.name == "rehearsal"));
+        let mine = listed.providers.iter().find(|provider| provider.name == "mine").unwrap();
+        assert_eq!((mine.plugin.as_str(), mine.problem.as_deref()), ("rehearsal", None));
+    }
+
+    #[test]
+    fn only_a_plugin_that_waits_for_approval_can_be_approved() {
+        let fixture = Fixture::with_bundled_plugins("");
+        let catalog = catalog(&fixture);
+        let trust = |name: &str| {
+            let params = TrustPluginParams { name: name.to_owned(), digest: None };
+            catalog.trust(&params).unwrap_err()
+        };
+        let known = trust("codex");
+        assert_eq!((known.kind, known.hint.as_deref()), (ErrorKind::NotFound, Some("`list_plugins` shows its state")));
+        assert_eq!(trust("unknown").kind, ErrorKind::NotFound);
+    }
 
     #[test]
     fn interpreters_are_known_by_name_path_and_version() {

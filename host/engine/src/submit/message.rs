@@ -6,17 +6,15 @@
 //! when it is known, so that the next one, after whatever end of the host, goes on from there.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::Engine;
 use crate::record::{Recorder, event_of};
 use crate::submit::profile::explained;
 use crate::submit::request;
-use crate::submit::{SubmitRequest, title};
+use crate::submit::{SubmitRequest, Submitter, title};
 use ostler_protocol::methods::{OF_THE_CONVERSATION, StartRunResult};
 use ostler_protocol::{
     ApiError, Conversation, ConversationId, ConversationSession, ErrorKind, MessageSent, NewEvent, Payload, Problem,
@@ -30,12 +28,12 @@ pub(crate) fn series(conversation: ConversationId) -> Uuid {
     *conversation.as_uuid()
 }
 
-impl Engine {
+impl Submitter {
     /// Starts a run as the next message of a conversation.
     ///
     /// # Errors
     /// As for [`Self::start_run`]; `NOT_FOUND` for the conversation, and `CONFLICT` where it is archived.
-    pub fn send_message(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+    pub fn send_message(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let mut problems = Vec::new();
         let id = request::take_id::<ConversationId>(&mut params, "conversationId")

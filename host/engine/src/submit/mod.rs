@@ -10,6 +10,7 @@ pub(crate) mod resume;
 pub(crate) mod start_after;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,22 +18,27 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::Engine;
+use crate::attempt::conclude::RunFinalizer;
 use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::prepare::{self, Attempt};
+use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::retry_state::RetryState;
-use crate::capabilities::{Installed, for_plugin};
+use crate::capabilities::{Capabilities, Installed, for_plugin};
+use crate::conversation::Conversations;
+use crate::grants::GrantStore;
 use crate::policy::native_policy::NativeChecks;
 use crate::policy::policy_request::PolicyRequest;
 use crate::policy::policy_set::{Grants, PolicyDecision};
-use crate::queue::dispatch::Refused;
+use crate::queue::dispatch::{Dispatcher, Refused};
 use crate::record::{self, Recorder, to_value};
-use crate::sandbox::Containment;
-use crate::seal::Sealed;
-use crate::setup::{ActiveConfig, Provider};
+use crate::redactors::Redactors;
+use crate::sandbox::{Containment, SandboxService};
+use crate::seal::{Sealed, Sealer};
+use crate::setup::{ActiveConfig, CurrentConfig, Provider};
 use crate::submit::message::{Message, series};
 use crate::submit::pointers::differences;
-use crate::submit::profile::{Applied, explained};
+use crate::submit::profile::{Applied, Profiles, explained};
+use crate::tokens::ProviderTokens;
 use ostler_plugin_host::types::Action;
 use ostler_protocol::methods::StartRunResult;
 use ostler_protocol::{
@@ -42,7 +48,7 @@ use ostler_protocol::{
 use ostler_redaction::{Masks, RunRedactor};
 use ostler_scheduler::{Admit, Job, Start, Time};
 use ostler_schema::validate_document;
-use ostler_storage::{Durability, NewJob, NewRun, WriteTx};
+use ostler_storage::{Durability, NewJob, NewRun, Storage, WriteTx};
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
@@ -59,12 +65,37 @@ pub(crate) struct SubmitRequest {
     pub(crate) conversation: Option<Conversation>,
 }
 
-impl Engine {
+/// Checks, stores and queues runs.
+pub struct Submitter {
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) finalizer: Arc<RunFinalizer>,
+    pub(crate) grants: GrantStore,
+    pub(crate) conversations: Conversations,
+    pub(crate) profiles: Profiles,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) tokens: Arc<ProviderTokens>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) sandbox: Arc<SandboxService>,
+    pub(crate) private_folders: PrivateFolders,
+    /// The environment of the host.
+    pub(crate) environment: Arc<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Submitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitter").finish_non_exhaustive()
+    }
+}
+
+impl Submitter {
     /// Checks a request through every layer, stores it and queues it.
     ///
     /// # Errors
     /// Whatever is wrong with it; nothing is stored then but the audit record of a policy's refusal.
-    pub fn start_run(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+    pub fn start_run(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let profile = self.profiles.apply(&mut params)?;
         let payload = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
@@ -75,21 +106,21 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Self::start_run`].
-    pub(crate) fn submit(self: &Arc<Self>, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
+    pub(crate) fn submit(&self, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
         let profile = order.profile.clone();
         self.accept(order, origin).map_err(|error| explained(profile.as_ref(), error))
     }
 
-    fn accept(self: &Arc<Self>, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
+    fn accept(&self, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
         let SubmitRequest { mut payload, profile, caller, conversation } = order;
-        let setup = self.config.load();
-        setup.check_redactors()?;
+        let active = self.config.load();
+        active.check_redactors()?;
         if let Some(conversation) = &conversation {
             message::check(conversation, &payload)?;
         }
-        let provider = Arc::clone(setup.provider(&payload.provider)?);
+        let provider = Arc::clone(active.provider(&payload.provider)?);
         let instance = provider.instance()?;
-        let began = self.folder_of_session(&provider.name, &payload)?;
+        let began = resume::folder_of_session(&self.storage, &provider.name, &payload)?;
         if payload.cwd.is_none() {
             payload.cwd.clone_from(&began);
         }
@@ -97,7 +128,7 @@ impl Engine {
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
         }
-        payload.timeout_seconds.get_or_insert(setup.config.runner.timeout_seconds);
+        payload.timeout_seconds.get_or_insert(active.config.runner.timeout_seconds);
         if let Some(profile) = profile {
             // The name says more to whoever reads the record, and outlives the profile.
             payload.profile_id = Some(profile.name);
@@ -106,7 +137,7 @@ impl Engine {
         let cwd = began.unwrap_or_else(|| asked.clone());
         let moved = resume::moved(&asked, &cwd);
         payload.cwd = Some(cwd.clone());
-        let installed = self.capabilities.installed(&setup, &provider, caller.as_ref())?;
+        let installed = self.capabilities.installed(&active, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
         if !modes.contains(&payload.mode.unwrap_or_default()) {
             let message = format!("provider {} has no such mode", provider.name);
@@ -118,16 +149,16 @@ impl Engine {
         let token = self.tokens.expected_variable(&provider)?;
         let takes_token = token.is_some();
         let token = token.as_deref().map(|name| (name, ""));
-        let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
+        let inherited = prepare::inherited(&active, &provider, &self.environment, caller.as_ref(), token, &payload);
         let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.seen().known());
         let masks = Arc::new(Masks::with_open(known, &open_values(&inherited)));
-        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.redactors.faults(None));
+        let redactor = RunRedactor::new(Arc::clone(&active.redactor), masks, self.redactors.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
         let message = conversation.map(|conversation| Message::new(conversation, &payload, &cwd, &recorder));
         let effective = message.as_ref().map_or_else(|| payload.clone(), |message| message.resuming(&payload));
         let submission = Submission {
-            engine: self,
-            setup: &setup,
+            services: self,
+            active: &active,
             provider: &provider,
             installed: &installed,
             payload: &payload,
@@ -149,8 +180,8 @@ impl Engine {
 
 /// One request on its way through the layers.
 struct Submission<'a> {
-    engine: &'a Arc<Engine>,
-    setup: &'a Arc<ActiveConfig>,
+    services: &'a Submitter,
+    active: &'a Arc<ActiveConfig>,
     provider: &'a Arc<Provider>,
     installed: &'a Installed,
     /// What is stored.
@@ -173,7 +204,7 @@ struct Submission<'a> {
 
 impl Submission<'_> {
     fn accept(&self) -> Result<StartRunResult, ApiError> {
-        let contained = self.engine.contain(self.setup, self.effective);
+        let contained = self.services.sandbox.contain(self.active, self.effective);
         let (ruling, audit) = self.ask(contained.as_ref().ok().map(|(containment, _)| containment))?;
         if let Err(denied) = ruling.permit() {
             self.record_refusal(audit);
@@ -188,7 +219,7 @@ impl Submission<'_> {
             warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
         let events: Vec<NewEvent> = std::iter::once(audit).chain(warnings).collect();
 
-        let enqueued_at = self.engine.dispatcher.queue_time();
+        let enqueued_at = self.services.dispatcher.queue_time();
         let arrival = self.store(events, enqueued_at)?;
         self.enqueue(enqueued_at, arrival);
         failpoint::reach("acknowledge.before");
@@ -210,22 +241,22 @@ impl Submission<'_> {
             containment,
             earlier: Vec::new(),
         };
-        Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.effective).to_string())))
+        Ok(question.ask(&self.active.gate, &Action::Start(to_value(self.effective).to_string())))
     }
 
     fn native_checks(&self, contained: bool) -> Result<NativeChecks<'_>, ApiError> {
         Ok(NativeChecks {
-            policy: &self.setup.config.policy,
+            policy: &self.active.config.policy,
             needs: self.provider.instance()?.containment(),
             payload: self.payload,
             contained,
-            token: self.takes_token.then(|| self.provider.token_checks(self.caller, &self.engine.environment)),
+            token: self.takes_token.then(|| self.provider.token_checks(self.caller, &self.services.environment)),
         })
     }
 
     /// What an attempt will do first is tried now, so that the user hears at once what would fail.
     fn try_to_prepare(&self, containment: &Containment) -> Result<Vec<CompatibilityWarning>, ApiError> {
-        let private_dir = self.engine.private_dir_of(self.run, 1);
+        let private_dir = self.services.private_folders.path_of(self.run, 1);
         let attempt = Attempt {
             run: self.run,
             number: 1,
@@ -239,7 +270,7 @@ impl Submission<'_> {
         };
         let instance = self.provider.instance()?;
         let capabilities = for_plugin(&self.installed.known.snapshot);
-        let prepared = prepare::prepare(&self.setup.config.policy, instance, &capabilities, &attempt)?;
+        let prepared = prepare::prepare(&self.active.config.policy, instance, &capabilities, &attempt)?;
         Ok(prepared.warnings)
     }
 
@@ -247,7 +278,7 @@ impl Submission<'_> {
     fn record_refusal(&self, audit: PolicyAudit) {
         let recorder = Recorder::new(None, None, self.recorder.redactor().clone());
         let event = recorder.event(&Payload::PolicyAudit(audit));
-        let write = self.engine.storage.write_urgent(Durability::Full, move |tx| tx.append_event(&event));
+        let write = self.services.storage.write_urgent(Durability::Full, move |tx| tx.append_event(&event));
         if let Err(error) = write.wait() {
             tracing::error!(%error, "the audit record of a refused submit was not stored");
         }
@@ -264,7 +295,7 @@ impl Submission<'_> {
             None
         } else {
             let contents = Sealed { payload: truth, client_environment: self.caller.cloned() };
-            Some(self.engine.sealer.seal(self.run, &contents).map_err(ApiError::internal)?)
+            Some(self.services.sealer.seal(self.run, &contents).map_err(ApiError::internal)?)
         };
         let now = record::now();
         let harness = self.payload.harness.as_ref();
@@ -327,9 +358,9 @@ impl Submission<'_> {
             tx.append_events(&events)?;
             Ok(Ok(arrival))
         };
-        let dispatcher = &self.engine.dispatcher;
+        let dispatcher = &self.services.dispatcher;
         let writing = dispatcher
-            .reserve(run, self.series(), || self.engine.storage.write_urgent(Durability::Full, write))
+            .reserve(run, self.series(), || self.services.storage.write_urgent(Durability::Full, write))
             .map_err(not_taken)?;
         let arrival = writing.wait().map_err(ApiError::from).flatten().inspect_err(|_| dispatcher.forget(run))?;
         failpoint::reach("insert.after");
@@ -356,20 +387,20 @@ impl Submission<'_> {
             admit: Admit::Readmitted,
         };
         let after = self.payload.start_after.as_ref();
-        let queued = self.engine.dispatcher.admit(job, after, |place, held| {
+        let queued = self.services.dispatcher.admit(job, after, |place, held| {
             let held = held.then_some(true);
             let facts = json!({
                 "position": place(), "held": held, "scheduledAt": self.payload.scheduled_at, "startAfter": after,
             });
             let event = self.recorder.progress(ProgressStage::Queued, facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
-            drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
+            drop(self.services.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
         });
-        if let Err(live) = queued {
-            self.engine.end_waiting(&live);
+        if let Err(active_run) = queued {
+            self.services.finalizer.end_waiting(&active_run);
         }
         if let Some(after) = after {
-            self.engine.settle_ended(after);
+            self.services.finalizer.settle_ended(after);
         }
     }
 }
@@ -404,7 +435,130 @@ pub(crate) fn time(timestamp: Timestamp) -> Time {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
+    use crate::test_support::{Fixture, SECRET, Services};
+    use ostler_protocol::EventType;
+    use ostler_protocol::methods::CreateConversationParams;
+    use ostler_storage::EventFilter;
+
+    /// A host whose provider `mine` can run in a granted folder.
+    struct Host {
+        fixture: Fixture,
+        services: Services,
+        submitter: Submitter,
+        folder: PathBuf,
+    }
+
+    fn host() -> Host {
+        let fixture = Fixture::with_program("");
+        let services = Services::new(&fixture);
+        let (submitter, folder) = (services.submitter(&fixture), fixture.make_folder("work"));
+        services.grants.grant(&folder, None).unwrap();
+        Host { fixture, services, submitter, folder }
+    }
+
+    impl Host {
+        /// A request with these fields.
+        fn request(&self, fields: Value) -> Value {
+            let mut request = json!({"provider": "mine", "prompt": "do it", "cwd": self.folder});
+            request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            request
+        }
+
+        fn start(&self, fields: Value) -> Result<RunId, ApiError> {
+            self.submitter.start_run(self.request(fields), "test").map(|started| started.run_id)
+        }
+
+        fn payload_of(&self, run: RunId) -> Value {
+            self.fixture.storage.read(|reader| reader.run(run)).unwrap().unwrap().payload
+        }
+    }
+
+    #[test]
+    fn accepted_run_is_stored_queued_and_has_its_audit_record() {
+        let host = host();
+        let run = host.start(json!({"queuePriority": 3})).unwrap();
+        let view = host.services.dispatcher.view(run).unwrap();
+        assert_eq!(view.position.map(|position| position.overall), Some(1));
+        let job = host.fixture.storage.read(|reader| reader.job(run)).unwrap().unwrap();
+        assert_eq!((job.state, job.priority), (JobState::Ready, 3));
+        let kinds: Vec<EventType> = host.fixture.events_of(run).into_iter().map(|event| event.kind).collect();
+        assert!(kinds.contains(&EventType::PolicyAudit) && kinds.contains(&EventType::Progress), "{kinds:?}");
+    }
+
+    #[test]
+    fn secret_of_a_prompt_is_sealed_and_not_in_the_record() {
+        let host = host();
+        let run = host.start(json!({"prompt": format!("use {SECRET}")})).unwrap();
+        assert_eq!(host.payload_of(run)["prompt"], "use [REDACTED:test-key]");
+        let loaded = host.services.loader(&host.fixture).load(run, &host.fixture.config.load()).unwrap();
+        assert_eq!(loaded.payload.prompt, format!("use {SECRET}"));
+    }
+
+    #[test]
+    fn run_in_a_folder_that_is_not_granted_leaves_an_audit_record_and_no_run() {
+        let host = host();
+        let elsewhere = host.fixture.make_folder("elsewhere");
+        let error = host.start(json!({"cwd": elsewhere})).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PolicyDenied);
+        let filter = EventFilter { types: vec![EventType::PolicyAudit], ..EventFilter::default() };
+        let audits = host.fixture.events(&filter);
+        assert_eq!(audits.iter().map(|event| event.run_id).collect::<Vec<_>>(), [None]);
+        assert!(host.services.dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn request_with_problems_is_refused_and_nothing_is_queued() {
+        let host = host();
+        let error = host.start(json!({"prompt": 1, "unheardOf": true})).unwrap_err();
+        assert_eq!((error.kind, error.problems.len()), (ErrorKind::InvalidParams, 2));
+        assert_eq!(host.start(json!({"provider": "nobody"})).unwrap_err().kind, ErrorKind::NotFound);
+        let missing = host.folder.join("missing");
+        assert_eq!(host.start(json!({"cwd": missing})).unwrap_err().kind, ErrorKind::CwdMissing);
+        assert!(host.services.dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn host_that_is_about_to_end_accepts_no_run() {
+        let host = host();
+        assert!(host.services.dispatcher.close());
+        let error = host.start(json!({})).unwrap_err();
+        assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, true));
+        assert_eq!(host.fixture.storage.read(|reader| reader.open_jobs(None)).unwrap(), []);
+    }
+
+    #[test]
+    fn rerun_merges_overrides_over_the_payload_of_the_first_run() {
+        let host = host();
+        let first = host.start(json!({"title": "first", "timeoutSeconds": 60})).unwrap();
+        let params = json!({"runId": first, "overrides": {"title": "again"}});
+        let again = host.submitter.rerun(params, "test").unwrap().run_id;
+        let (first, again) = (host.payload_of(first), host.payload_of(again));
+        assert_eq!((again["title"].as_str(), &again["timeoutSeconds"]), (Some("again"), &first["timeoutSeconds"]));
+        let unknown = json!({"runId": RunId::generate()});
+        assert_eq!(host.submitter.rerun(unknown, "test").unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn messages_of_a_conversation_wait_for_each_other() {
+        let host = host();
+        let params = CreateConversationParams { provider: "mine".to_owned(), title: None, metadata: None };
+        let conversation = host.submitter.conversations.create(&params).unwrap().conversation_id;
+        let send = |fields: Value| {
+            let mut params = json!({"conversationId": conversation, "prompt": "hello", "cwd": host.folder});
+            params.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            host.submitter.send_message(params, "test")
+        };
+        let [first, second] = [(); 2].map(|()| send(json!({})).unwrap().run_id);
+        let counts = host.services.dispatcher.counts();
+        assert_eq!((counts.ready, counts.held), (1, 1));
+        let runs = host.fixture.storage.read(|reader| reader.conversation_runs(conversation)).unwrap();
+        assert_eq!(runs, [first, second]);
+        let error = send(json!({"provider": "codex"})).unwrap_err();
+        assert_eq!(error.pointer.as_deref(), Some("/provider"));
+    }
 
     #[test]
     fn a_title_is_one_short_line() {

@@ -32,7 +32,7 @@ pub(crate) struct Applied {
 }
 
 /// The stored profiles.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Profiles {
     storage: Storage,
     config: CurrentConfig,

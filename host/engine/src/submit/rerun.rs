@@ -1,15 +1,13 @@
 //! Running a run again: its stored payload, changed where the caller wants, as a new run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::Engine;
-use crate::submit::SubmitRequest;
 use crate::submit::pointers::{remove, replaceable, speaks_of};
 use crate::submit::profile::explained;
 use crate::submit::request;
+use crate::submit::{SubmitRequest, Submitter};
 use ostler_protocol::methods::StartRunResult;
 use ostler_protocol::{
     ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, StartPayload, escape_pointer, merge,
@@ -20,14 +18,14 @@ use ostler_schema::validate_document;
 /// The member of the parameters that holds the changes.
 const OVERRIDES: &str = "overrides";
 
-impl Engine {
+impl Submitter {
     /// Starts a run with the effective payload of another, overrides merged over it. A run of a conversation becomes its
     /// next message.
     ///
     /// # Errors
     /// As for [`Self::start_run`]; `NOT_FOUND` for the run, and `CONFLICT` with the pointers that the overrides must
     /// supply where the payload's true values are gone.
-    pub fn rerun(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+    pub fn rerun(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let mut caller = request::take_variables(&mut params)?;
         let mut problems = Vec::new();
         let run = request::take_id::<RunId>(&mut params, "runId").map_err(|problem| problems.push(problem)).ok();

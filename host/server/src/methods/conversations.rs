@@ -45,7 +45,7 @@ pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answ
         caller,
         "send_conversation_message",
         &facts,
-        engine.send_message(params, &caller.origin),
+        engine.submitter().send_message(params, &caller.origin),
     )
 }
 

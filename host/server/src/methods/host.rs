@@ -25,7 +25,7 @@ pub(super) fn capabilities(
         engine.audit().append(entry.fact("provider", &params.provider));
     }
     let mut snapshots = engine.capabilities().list(params)?;
-    let sandbox = engine.sandbox_support();
+    let sandbox = engine.sandbox().support();
     for snapshot in &mut snapshots {
         snapshot.sandbox = Some(sandbox.clone());
     }
@@ -34,7 +34,7 @@ pub(super) fn capabilities(
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
 pub(super) fn plugins(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<ListPluginsResult, ApiError> {
-    Ok(engine.list_plugins())
+    Ok(engine.plugins().list())
 }
 
 pub(super) fn trust_plugin(
@@ -42,7 +42,7 @@ pub(super) fn trust_plugin(
     caller: &Caller,
     params: &TrustPluginParams,
 ) -> Result<TrustPluginResult, ApiError> {
-    let result = engine.trust_plugin(params)?;
+    let result = engine.plugins().trust(params)?;
     if let Some(digest) = &params.digest {
         let entry = AuditEntry::new(AuditKind::Plugin, caller.peer.actor()).fact("trusted", &params.name);
         engine.audit().append_durably(entry.fact("digest", digest))?;
@@ -52,16 +52,16 @@ pub(super) fn trust_plugin(
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
 pub(super) fn status(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Status, ApiError> {
-    Ok(engine.status())
+    Ok(engine.status().get())
 }
 
 pub(super) fn reload(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Reload, ApiError> {
-    engine.reload(ReloadTrigger::Request)
+    engine.reloader().reload(ReloadTrigger::Request)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
 pub(super) fn settings(engine: &Arc<Engine>, _: &Caller, params: &GetSettingsParams) -> Result<Settings, ApiError> {
-    Ok(engine.get_settings(params.origins.unwrap_or(false)))
+    Ok(engine.settings().get(params.origins.unwrap_or(false)))
 }
 
 /// Reads the raw parameters, because null resets a value in a patch.
@@ -69,11 +69,11 @@ pub(super) fn update_settings(engine: &Arc<Engine>, caller: &Caller, params: Val
     let patch = params.get("patch").cloned();
     let params: UpdateSettingsParams = validate_document(params)?;
     let entry = AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("patch", &patch);
-    let settings = engine.update_settings(&patch.unwrap_or_default(), params.origins.unwrap_or(false))?;
+    let settings = engine.settings().update(&patch.unwrap_or_default(), params.origins.unwrap_or(false))?;
     engine.audit().append_durably(entry)?;
     result(&settings)
 }
 
 pub(super) fn stop(engine: &Arc<Engine>, _: &Caller, params: &StopParams) -> Result<StopResult, ApiError> {
-    engine.request_stop(params.if_idle)
+    engine.shutdown().request(params.if_idle)
 }

@@ -19,7 +19,7 @@ const MAX_FACT: usize = 1024;
 /// Passes the raw payload on: the engine checks its form together with its content.
 pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = audit_facts(&params);
-    record_submit(engine, caller, "start_run", &facts, engine.start_run(params, &caller.origin))
+    record_submit(engine, caller, "start_run", &facts, engine.submitter().start_run(params, &caller.origin))
 }
 
 /// The facts of a start payload that the audit trail keeps.
@@ -64,11 +64,11 @@ pub(super) fn record_submit(
 /// Passes the raw overrides on, because null clears a field.
 pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = json!({"rerunOf": params.get("runId").and_then(Value::as_str).and_then(|id| id.parse::<RunId>().ok())});
-    record_submit(engine, caller, "rerun", &facts, engine.rerun(params, &caller.origin))
+    record_submit(engine, caller, "rerun", &facts, engine.submitter().rerun(params, &caller.origin))
 }
 
 pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {
-    engine.cancel_run(params.run_id)
+    engine.canceler().cancel(params.run_id)
 }
 
 pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
