@@ -1,6 +1,6 @@
 //! The stand-in's command line.
 
-use super::faults::Role;
+use super::{faults::Role, talk::Handshake};
 use std::{ffi::OsString, path::PathBuf};
 
 /// The command on the command line.
@@ -71,6 +71,13 @@ pub(super) struct Options {
     pub(super) attachments: Vec<PathBuf>,
     pub(super) delay_ms: u64,
     pub(super) format: Format,
+    /// A conversation over the two-way protocol instead of one prompt.
+    pub(super) talk: bool,
+    /// Asks before it runs a command.
+    pub(super) ask: bool,
+    /// Shows each use of a tool before it happens.
+    pub(super) show_uses: bool,
+    pub(super) handshake: Handshake,
 }
 
 impl Default for Options {
@@ -90,6 +97,10 @@ impl Default for Options {
             attachments: Vec::new(),
             delay_ms: 200,
             format: Format::StreamJson,
+            talk: false,
+            ask: false,
+            show_uses: false,
+            handshake: Handshake::Answer,
         }
     }
 }
@@ -126,7 +137,33 @@ The first word of the prompt's first line says what to do:
                      answer with the system prompt, the model, the number of prompts in
                      this session, the allowed tools, the attached files
   ENV name           answer with a variable of the environment
+  REMEMBER text      keep the text for later turns of the session
+  RECALL             answer with what it was told to remember
+In a conversation, where every line of a message may be a step of its own:
+  ASK kind: what     ask before it uses a tool; kinds: shell, patch, read, fetch, mcp, tool,
+                     network, permissions
+  SHOW-USE kind: what
+                     show the use of a tool without asking
+  QUESTION text | answer | answer || text
+                     ask the user; many: or secret: may come before a text
+  ELICIT text        ask for a value, as an MCP server does
+  OPEN kind: what    ask, and go on without waiting
+  WITHDRAW ms kind: what
+                     ask, and withdraw it after this time; 'answered': as the answer comes
+  LISTEN             answer with the next message of the user, in the same turn
+  BACKGROUND n [text]
+                     leave a task that takes a turn of its own after n seconds
+Misbehaviour in a conversation, for tests:
+  ASK-TWICE kind: what
+                     ask for two things with one id
+  ASK-BIG n          ask for a command of n MiB
+  UNKNOWN-REQUEST    send a request that nobody knows
+  DEAF n             ignore interrupts for n seconds
+  HANDSHAKE none|garbage
+                     as the first word of the first prompt: spoil the handshake
 Misbehaviour, for tests:
+  GARBAGE            write lines that are not the protocol
+  DIE [code]         exit at once (1)
   LINE n             write one line of n KiB
   FLOOD n            write n MiB of plain lines
   RAW                write bytes that are not UTF-8
@@ -156,6 +193,10 @@ Options:
   --attach FILE          attach a file (repeatable)
   --attempt N            which attempt this is (1)
   --delay-ms N           time between the chunks of SLOW, at most 60000 (200)
+  --talk                 converse in lines of JSON, in both directions
+  --ask                  ask before it runs a command; with --talk
+  --show-uses            show each use of a tool before it happens; with --talk
+  --handshake HOW        answer, none or garbage (answer); with --talk
   --format FORM          stream-json, json or text (stream-json)
   --version, --help
 ";
@@ -185,11 +226,23 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
                 options.allow_run = true;
                 continue;
             }
+            ("--talk", None) => {
+                options.talk = true;
+                continue;
+            }
+            ("--ask", None) => {
+                options.ask = true;
+                continue;
+            }
+            ("--show-uses", None) => {
+                options.show_uses = true;
+                continue;
+            }
             _ => {}
         }
         if !VALUED.contains(&name.as_str()) {
             problems.push(match inline {
-                Some(_) if matches!(name.as_str(), "--help" | "--version" | "--continue" | "--allow-run") => {
+                Some(_) if SWITCHES.contains(&name.as_str()) => {
                     format!("option '{name}' takes no value")
                 }
                 _ if name.starts_with('-') => format!("unknown option '{name}'"),
@@ -208,11 +261,16 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
             problems.push(problem);
         }
     }
+    if options.talk && options.format != Format::StreamJson {
+        problems.push("a conversation has the format stream-json".to_owned());
+    }
     if problems.is_empty() { Ok(Command::Perform(Box::new(options))) } else { Err(problems) }
 }
 
+const SWITCHES: [&str; 7] = ["--help", "--version", "--continue", "--allow-run", "--talk", "--ask", "--show-uses"];
+
 /// Options that take a value. The fault words start helper processes of this program with `--extra`.
-const VALUED: [&str; 15] = [
+const VALUED: [&str; 16] = [
     "--model",
     "--session-id",
     "--resume",
@@ -227,6 +285,7 @@ const VALUED: [&str; 15] = [
     "--attempt",
     "--delay-ms",
     "--format",
+    "--handshake",
     "--extra",
 ];
 
@@ -258,6 +317,14 @@ fn set(options: &mut Options, name: &str, value: String) -> Result<(), String> {
         "--attempt" => options.attempt = number(name, &value, 1, u32::MAX.into())?,
         "--attach" => options.attachments.push(value.into()),
         "--delay-ms" => options.delay_ms = number(name, &value, 0, 60_000)?,
+        "--handshake" => {
+            options.handshake = match value.as_str() {
+                "answer" => Handshake::Answer,
+                "none" => Handshake::None,
+                "garbage" => Handshake::Garbage,
+                _ => return Err(format!("'--handshake {value}' is not answer, none or garbage")),
+            };
+        }
         "--format" => {
             options.format = match value.as_str() {
                 "stream-json" => Format::StreamJson,
@@ -319,6 +386,9 @@ mod tests {
     fn help_names_every_option() {
         let help = help();
         for option in VALUED.iter().filter(|option| **option != "--extra") {
+            assert!(help.contains(option), "{option}");
+        }
+        for option in SWITCHES {
             assert!(help.contains(option), "{option}");
         }
         assert!(help.contains("rehearsal") && help.contains("No model"));

@@ -164,12 +164,14 @@ impl Tree {
 
 /// Writes one protocol line with a text of `kib` KiB, without building it in memory.
 pub(super) fn long_line(out: &Out, kib: u64) -> io::Result<()> {
-    out.bytes(br#"{"type":"text","message":"line","text":""#)?;
     let block = "0123456789abcdef".repeat(64);
-    for _ in 0..kib {
-        out.bytes(block.as_bytes())?;
-    }
-    out.bytes(b"\"}\n")
+    out.streamed(|writer| {
+        writer.write_all(br#"{"type":"text","message":"line","text":""#)?;
+        for _ in 0..kib {
+            writer.write_all(block.as_bytes())?;
+        }
+        writer.write_all(b"\"}\n")
+    })
 }
 
 /// Writes `mib` MiB of plain lines of 100 bytes.

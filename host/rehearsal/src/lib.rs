@@ -10,7 +10,7 @@
 //!
 //! [`script`] reads the prompt, [`perform`] executes it, [`protocol`] writes the output, [`session`] stores
 //! conversations, [`shell`] is its only tool, [`faults`] misbehaves on request and [`leak`] generates the made-up
-//! secrets that it prints.
+//! secrets that it prints. [`talk`] is the two-way protocol of a conversation.
 
 mod args;
 mod faults;
@@ -21,6 +21,7 @@ mod script;
 mod session;
 mod shell;
 mod signals;
+mod talk;
 
 use std::{
     ffi::OsString,
@@ -63,6 +64,9 @@ fn print_error(message: &str) {
 }
 
 fn perform_prompt(options: &args::Options) -> u8 {
+    if options.talk {
+        return exit_code(talk::converse(options));
+    }
     let mut bytes = Vec::new();
     if let Err(error) = io::stdin().take(MAX_PROMPT + 1).read_to_end(&mut bytes) {
         print_error(&format!("error: failed to read the prompt from standard input: {error}"));
@@ -77,7 +81,12 @@ fn perform_prompt(options: &args::Options) -> u8 {
         print_error("error: no prompt on standard input");
         return 2;
     }
-    match perform::perform(options, &prompt) {
+    exit_code(perform::perform(options, &prompt))
+}
+
+/// The exit code of a performance, after a message if there is none.
+fn exit_code(result: Result<u8, perform::Stop>) -> u8 {
+    match result {
         Ok(code) => code,
         Err(perform::Stop::Refused(message)) => {
             print_error(&format!("error: {message}"));

@@ -8,12 +8,15 @@ use super::{
     session::{Session, Store},
     shell::{self, Running},
     signals,
+    talk::Link,
 };
 use serde_json::{Value, json};
 use std::{
+    cell::RefCell,
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -35,56 +38,81 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Id of the answer among the messages of one run, and of its reasoning.
+/// Id of the answer among the messages of one run, and of its reasoning and its tool. In a conversation, the number of the turn
+/// and of the step comes before it.
 const ANSWER: &str = "answer";
 const REASONING: &str = "reasoning";
+const TOOL: &str = "tool-1";
 /// Largest delta in bytes.
 const DELTA: usize = 1024;
 
 /// The result of an action.
 #[derive(Default)]
-struct ActionResult {
-    text: String,
+pub(super) struct ActionResult {
+    pub(super) text: String,
     structured: Option<Value>,
     tokens: Option<(u64, u64)>,
-    failure: Option<Value>,
+    pub(super) failure: Option<Value>,
     code: u8,
     /// Ends without a result line.
     silent: bool,
+    /// The turn was interrupted.
+    pub(super) interrupted: bool,
 }
 
 impl ActionResult {
-    fn text(text: impl Into<String>) -> Self {
+    /// Whether the process ends with this turn, even in a conversation.
+    pub(super) fn leaves(&self) -> bool {
+        self.silent
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(super) fn refused(code: u8, message: String) -> Self {
+        let failure = json!({ "class": FailureClass::Usage.name(), "message": message });
+        Self { failure: Some(failure), code, ..Self::default() }
+    }
+
+    /// Adds the result of the next step.
+    pub(super) fn join(&mut self, next: Self) {
+        let mut text = std::mem::take(&mut self.text);
+        if !text.is_empty() && !next.text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&next.text);
+        *self = Self {
+            text,
+            structured: next.structured.or(self.structured.take()),
+            tokens: next.tokens.or(self.tokens),
+            ..next
+        };
+    }
+
+    pub(super) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
 }
 
 /// The context of an action.
-struct ActionContext<'a> {
-    options: &'a Options,
-    out: Out,
-    session: Session,
+pub(super) struct ActionContext<'a> {
+    pub(super) options: &'a Options,
+    pub(super) out: Out,
+    pub(super) session: RefCell<Session>,
+    store: Store,
     cwd: PathBuf,
-    running: Running,
+    pub(super) running: Running,
+    /// The host, in a conversation.
+    pub(super) link: Option<Arc<Link>>,
+    /// Before the ids of this step.
+    pub(super) prefix: RefCell<String>,
 }
 
 /// Performs one prompt on standard output and returns the exit code.
 pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
     let act = script::read(prompt).map_err(Stop::Refused)?;
-    for file in [&options.system, &options.append_system, &options.schema].into_iter().flatten() {
-        fs::File::open(file).map_err(|error| Stop::Refused(format!("failed to read {}: {error}", file.display())))?;
-    }
-    if let Some(file) = &options.schema {
-        let text = fs::read(file).unwrap_or_default();
-        serde_json::from_slice::<Value>(&text)
-            .map_err(|error| Stop::Refused(format!("schema {} is not JSON: {error}", file.display())))?;
-    }
-    let cwd = env::current_dir()?;
-    let store = Store::locate(options.sessions.as_deref())?;
-    let session = open_session(&store, &options.session, &cwd)?;
-    let out = Out::new(options.format, Box::new(io::stdout()));
-    let context = ActionContext { options, out, session, cwd, running: Running::default() };
-    context.watch_for_interrupt()?;
+    let context = ActionContext::open(options)?;
     context.opening()?;
     let result = context.act(&act)?;
     context.close(prompt, &result)?;
@@ -102,10 +130,39 @@ fn open_session(store: &Store, choice: &SessionChoice, cwd: &Path) -> Result<Ses
     })
 }
 
-impl ActionContext<'_> {
+impl<'a> ActionContext<'a> {
+    /// Checks the files and opens the session.
+    pub(super) fn open(options: &'a Options) -> Result<Self, Stop> {
+        for file in [&options.system, &options.append_system, &options.schema].into_iter().flatten() {
+            fs::File::open(file)
+                .map_err(|error| Stop::Refused(format!("failed to read {}: {error}", file.display())))?;
+        }
+        if let Some(file) = &options.schema {
+            let text = fs::read(file).unwrap_or_default();
+            serde_json::from_slice::<Value>(&text)
+                .map_err(|error| Stop::Refused(format!("schema {} is not JSON: {error}", file.display())))?;
+        }
+        let cwd = env::current_dir()?;
+        let store = Store::locate(options.sessions.as_deref())?;
+        let session = RefCell::new(open_session(&store, &options.session, &cwd)?);
+        let out = Out::new(options.format, Box::new(io::stdout()));
+        let context = Self {
+            options,
+            out,
+            session,
+            store,
+            cwd,
+            running: Running::default(),
+            link: None,
+            prefix: RefCell::default(),
+        };
+        context.watch_for_interrupt()?;
+        Ok(context)
+    }
+
     fn watch_for_interrupt(&self) -> io::Result<()> {
         let (out, running) = (self.out.clone(), self.running.clone());
-        let (session, turns) = (self.session.id.to_string(), self.session.turns);
+        let (session, turns) = (self.session.borrow().id.to_string(), self.session.borrow().turns);
         signals::on_interrupt(move || {
             let outcome =
                 Outcome { session, status: Status::Interrupted, text: None, structured: None, turns, failure: None };
@@ -113,12 +170,27 @@ impl ActionContext<'_> {
         })
     }
 
-    fn opening(&self) -> io::Result<()> {
+    /// One more prompt in this session.
+    pub(super) fn next_turn(&self) -> io::Result<()> {
+        let mut session = self.session.borrow_mut();
+        session.turns += 1;
+        self.store.save(&session, &self.cwd)
+    }
+
+    /// Keeps a text for later turns of the session.
+    pub(super) fn remember(&self, text: &str) -> io::Result<()> {
+        let mut session = self.session.borrow_mut();
+        session.remember(text);
+        self.store.save(&session, &self.cwd)
+    }
+
+    pub(super) fn opening(&self) -> io::Result<()> {
+        let session = self.session.borrow().clone();
         self.out.event(
             "session",
             &json!({
-                "session": self.session.id.to_string(),
-                "resumed": self.session.resumed,
+                "session": session.id.to_string(),
+                "resumed": session.resumed,
                 "model": self.options.model,
                 "version": env!("CARGO_PKG_VERSION"),
                 "cwd": self.cwd,
@@ -131,7 +203,7 @@ impl ActionContext<'_> {
     }
 
     /// Performs an action and streams its output. The answer itself is in the result.
-    fn act(&self, act: &Act) -> io::Result<ActionResult> {
+    pub(super) fn act(&self, act: &Act) -> io::Result<ActionResult> {
         match act {
             Act::Say(text) => self.answer(text),
             Act::Think(text) => self.think(text),
@@ -148,12 +220,12 @@ impl ActionContext<'_> {
             }
             Act::Fail { class, retry_after, .. } => self.fail(*class, *retry_after),
             Act::Sleep(seconds) => {
-                thread::sleep(Duration::from_secs(*seconds));
+                self.pause(Duration::from_secs(*seconds))?;
                 self.answer(&format!("slept for {seconds} s"))
             }
             Act::System => self.answer(&self.system_prompt()?),
             Act::Model => self.answer(&self.options.model),
-            Act::Turns => self.answer(&self.session.turns.to_string()),
+            Act::Turns => self.answer(&self.session.borrow().turns.to_string()),
             Act::Tools => {
                 let tools = self.options.tools.as_ref().map_or_else(|| "shell".to_owned(), |tools| tools.join(" "));
                 self.answer(&tools)
@@ -197,10 +269,27 @@ impl ActionContext<'_> {
                 }
                 Ok(ending)
             }
+            Act::Talk(act) => self.talk(act),
         }
     }
 
-    fn close(&self, prompt: &str, ending: &ActionResult) -> io::Result<()> {
+    /// Sleeps. In a conversation, an interrupt ends the sleep and the turn.
+    fn pause(&self, time: Duration) -> io::Result<()> {
+        match &self.link {
+            Some(link) => link.pause(time),
+            None => {
+                thread::sleep(time);
+                Ok(())
+            }
+        }
+    }
+
+    /// An id that is unique in the conversation.
+    pub(super) fn id(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix.borrow())
+    }
+
+    pub(super) fn close(&self, prompt: &str, ending: &ActionResult) -> io::Result<()> {
         if ending.silent {
             return Ok(());
         }
@@ -208,18 +297,24 @@ impl ActionContext<'_> {
         let guess = |text: &str| (text.len() as u64).div_ceil(4);
         let (input, output) = ending.tokens.unwrap_or_else(|| (guess(prompt), guess(&ending.text)));
         self.out.event("usage", &json!({ "inputTokens": input, "outputTokens": output }))?;
-        self.out.result(&Outcome {
-            session: self.session.id.to_string(),
-            status: if ending.failure.is_some() { Status::Failed } else { Status::Completed },
-            text: ending.failure.is_none().then_some(ending.text.as_str()),
+        let status = match &ending.failure {
+            Some(_) => Status::Failed,
+            None if ending.interrupted => Status::Interrupted,
+            None => Status::Completed,
+        };
+        let outcome = Outcome {
+            session: self.session.borrow().id.to_string(),
+            status,
+            text: (status == Status::Completed).then_some(ending.text.as_str()),
             structured: ending.structured.as_ref(),
-            turns: self.session.turns,
+            turns: self.session.borrow().turns,
             failure: ending.failure.clone(),
-        })
+        };
+        if self.link.is_some() { self.out.turn(&outcome) } else { self.out.result(&outcome) }
     }
 
     /// Streams a text as the answer.
-    fn answer(&self, text: &str) -> io::Result<ActionResult> {
+    pub(super) fn answer(&self, text: &str) -> io::Result<ActionResult> {
         for piece in pieces(text) {
             self.send_delta(piece)?;
         }
@@ -228,19 +323,22 @@ impl ActionContext<'_> {
     }
 
     fn send_delta(&self, piece: &str) -> io::Result<()> {
-        self.out.event("text.delta", &json!({ "message": ANSWER, "text": piece }))
+        if let Some(link) = &self.link {
+            link.check()?;
+        }
+        self.out.event("text.delta", &json!({ "message": self.id(ANSWER), "text": piece }))
     }
 
     fn whole(&self, text: &str) -> io::Result<()> {
-        self.out.event("text", &json!({ "message": ANSWER, "text": text }))
+        self.out.event("text", &json!({ "message": self.id(ANSWER), "text": text }))
     }
 
     fn think(&self, text: &str) -> io::Result<ActionResult> {
         let thought = format!("let me rehearse this: {text}");
         for piece in pieces(&thought) {
-            self.out.event("thinking.delta", &json!({ "message": REASONING, "text": piece }))?;
+            self.out.event("thinking.delta", &json!({ "message": self.id(REASONING), "text": piece }))?;
         }
-        self.out.event("thinking", &json!({ "message": REASONING, "text": thought }))?;
+        self.out.event("thinking", &json!({ "message": self.id(REASONING), "text": thought }))?;
         self.answer(text)
     }
 
@@ -293,19 +391,28 @@ impl ActionContext<'_> {
     }
 
     fn run(&self, command: &str) -> io::Result<ActionResult> {
-        const TOOL: &str = "tool-1";
-        self.out.event("tool.start", &json!({ "tool": TOOL, "name": "shell", "command": command, "cwd": self.cwd }))?;
+        self.out.event(
+            "tool.start",
+            &json!({ "tool": self.id(TOOL), "name": "shell", "command": command, "cwd": self.cwd }),
+        )?;
         if let Some(reason) = self.refusal() {
-            self.out.event("tool.result", &json!({ "tool": TOOL, "output": reason, "error": true }))?;
+            self.out.event("tool.result", &json!({ "tool": self.id(TOOL), "output": reason, "error": true }))?;
             return self.answer(&format!("the command was {reason}"));
         }
-        let output = shell::run(command, &self.cwd, &self.running, |piece| {
-            self.out.event("tool.delta", &json!({ "tool": TOOL, "text": piece }))
+        let command = match self.permitted(command)? {
+            Ok(command) => command,
+            Err(denial) => return Ok(denial),
+        };
+        let output = shell::run(&command, &self.cwd, &self.running, |piece| {
+            self.out.event("tool.delta", &json!({ "tool": self.id(TOOL), "text": piece }))
         })?;
         self.out.event(
             "tool.result",
-            &json!({ "tool": TOOL, "output": output.text, "error": output.code != 0, "exitCode": output.code }),
+            &json!({ "tool": self.id(TOOL), "output": output.text, "error": output.code != 0, "exitCode": output.code }),
         )?;
+        if let Some(link) = &self.link {
+            link.check()?;
+        }
         if self.options.max_turns == Some(1) {
             let failure = json!({
                 "class": FailureClass::Limit.name(),
@@ -332,12 +439,13 @@ impl ActionContext<'_> {
             text.push_str(&secret.shown);
             text.push('\n');
         }
-        self.out.event("thinking", &json!({ "message": REASONING, "text": text }))?;
+        self.out.event("thinking", &json!({ "message": self.id(REASONING), "text": text }))?;
         self.out.event(
             "tool.start",
-            &json!({ "tool": "tool-1", "name": "shell", "command": "cat .env", "cwd": self.cwd }),
+            &json!({ "tool": self.id(TOOL), "name": "shell", "command": "cat .env", "cwd": self.cwd }),
         )?;
-        self.out.event("tool.result", &json!({ "tool": "tool-1", "output": text, "error": false, "exitCode": 0 }))?;
+        self.out
+            .event("tool.result", &json!({ "tool": self.id(TOOL), "output": text, "error": false, "exitCode": 0 }))?;
         io::stderr().write_all(text.as_bytes())?;
         // Seven bytes at a time: no secret arrives in one piece.
         let mut rest = text.as_str();
@@ -378,7 +486,7 @@ impl ActionContext<'_> {
                 failed("http-429", message, None)
             }
             FailureClass::ResumeInvalid => {
-                super::print_error(&format!("error: no session with id {}", self.session.id));
+                super::print_error(&format!("error: no session with id {}", self.session.borrow().id));
                 Ok(ActionResult { code: 1, silent: true, ..ActionResult::default() })
             }
             FailureClass::Usage => {

@@ -122,6 +122,18 @@ impl Out {
         sink.writer.flush()
     }
 
+    /// The end of a turn of a conversation.
+    pub(super) fn turn(&self, outcome: &Outcome<'_>) -> io::Result<()> {
+        self.event("turn", &outcome.fields())
+    }
+
+    /// Writes a long line piece by piece. Nothing else is written in between.
+    pub(super) fn streamed(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let mut sink = self.sink();
+        write(&mut sink.writer)?;
+        sink.writer.flush()
+    }
+
     /// The last line of an interrupted run, unless there has been one. Ends the process with its output still locked,
     /// so that nothing can follow.
     pub(super) fn break_off(&self, outcome: &Outcome<'_>, stop: impl FnOnce()) -> ! {

@@ -1,5 +1,6 @@
 //! Parses a prompt: the first word of its first line selects the action.
 
+use super::talk::{self, TalkAct};
 use nix::sys::signal::Signal;
 use std::str::FromStr;
 
@@ -87,7 +88,14 @@ pub(super) enum Act {
         /// Whether to end without waiting for them.
         leave: bool,
     },
+    Talk(TalkAct),
 }
+
+/// The words of this module.
+const WORDS: [&str; 24] = [
+    "SAY", "THINK", "JSON", "RUN", "SLOW", "BIG", "USAGE", "LEAK", "FAIL", "FAILONCE", "SLEEP", "SYSTEM", "MODEL",
+    "TURNS", "TOOLS", "FILES", "ENV", "LINE", "FLOOD", "RAW", "SIGNAL", "STUBBORN", "ORPHAN", "TREE",
+];
 
 /// Limits, so that a typing error takes neither an hour nor a disk.
 const MAX_CHUNKS: u64 = 3_000;
@@ -97,6 +105,19 @@ const MAX_FLOOD_MIB: u64 = 4 * 1024;
 const MAX_SECONDS: u64 = 3_600;
 const MAX_PROCESSES: u64 = 200;
 const MAX_WAIT_MS: u64 = 600_000;
+
+/// Parses a message of a conversation: if every line begins with a word, each is a step of the turn.
+pub(super) fn read_all(prompt: &str) -> Result<Vec<Act>, String> {
+    let lines: Vec<&str> = prompt.lines().filter(|line| !line.trim().is_empty()).collect();
+    let is_word = |line: &&str| {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        WORDS.contains(&word) || talk::WORDS.contains(&word)
+    };
+    if lines.len() > 1 && lines.iter().all(is_word) {
+        return lines.into_iter().map(read).collect();
+    }
+    read(prompt).map(|act| vec![act])
+}
 
 /// Parses a prompt. A word with an invalid argument is an error that names both.
 pub(super) fn read(prompt: &str) -> Result<Act, String> {
@@ -145,7 +166,10 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
             let processes = count("how many processes", None, MAX_PROCESSES)?.max(1);
             tree(processes, arguments.next())?
         }
-        _ => Act::Say(prompt.to_owned()),
+        _ => match talk::read(word, line_rest) {
+            Some(act) => Act::Talk(act?),
+            None => Act::Say(prompt.to_owned()),
+        },
     })
 }
 
@@ -198,14 +222,24 @@ mod tests {
     #[test]
     fn every_documented_word_is_known() {
         let page = include_str!("../../../docs/rehearsal.md");
-        let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` | ").next());
         let words = cells.flat_map(|cell| cell.split("`, `")).filter_map(|prompt| prompt.split([' ', '`']).next());
         let words: Vec<&str> = words.collect();
-        assert_eq!(words.len(), 24, "{words:?}");
+        let known: Vec<&str> = WORDS.iter().chain(&talk::WORDS).copied().collect();
+        assert_eq!(words.len(), known.len(), "{words:?}");
         for word in words {
             let echoed = read(word).is_ok_and(|act| act == Act::Say(word.to_owned()));
             assert!(!echoed || word == "SAY", "{word} is echoed");
+            assert!(known.contains(&word), "{word} is not in the list");
         }
+    }
+
+    #[test]
+    fn message_with_a_word_in_each_line_has_as_many_steps() {
+        assert_eq!(read_all("SAY a\n\nSAY b\n").unwrap(), [Act::Say("a".into()), Act::Say("b".into())]);
+        assert_eq!(read_all("SAY a\nand b").unwrap(), [Act::Say("a\nand b".into())]);
+        assert_eq!(read_all("RUN echo a\necho b").unwrap(), [Act::Run("echo a\necho b".into())]);
+        assert!(read_all("SAY a\nSLOW soon").unwrap_err().contains("how many chunks"));
     }
 
     #[test]

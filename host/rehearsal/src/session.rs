@@ -1,7 +1,7 @@
 //! Sessions: the stand-in's record of a conversation, one small file each.
 //!
-//! A session has its id, its folder and the number of its prompts. The prompts themselves are not stored: they may
-//! contain secrets, and are not needed.
+//! A session has its id, its folder, the number of its prompts and what it was told to remember. The prompts themselves are
+//! not stored: they may contain secrets, and are not needed.
 
 use serde_json::{Value, json};
 use std::{
@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 /// How many sessions are kept.
 const MAX_SESSIONS: usize = 1_000;
-/// A session file is a few hundred bytes; a longer file is not one of ours.
+/// A session file is a few hundred bytes, and what it was told to remember; a longer file is not one of ours.
 const MAX_FILE: u64 = 64 * 1024;
+/// How many bytes are remembered; the oldest texts are forgotten first.
+const MAX_NOTES: usize = 8 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
@@ -24,6 +26,18 @@ pub(super) struct Session {
     pub(super) resumed: bool,
     /// Prompts so far, the current one included.
     pub(super) turns: u64,
+    /// What it was told to remember.
+    pub(super) notes: Vec<String>,
+}
+
+impl Session {
+    pub(super) fn remember(&mut self, text: &str) {
+        let end = text.floor_char_boundary(text.len().min(MAX_NOTES));
+        self.notes.push(text.get(..end).unwrap_or_default().to_owned());
+        while self.notes.iter().map(String::len).sum::<usize>() > MAX_NOTES {
+            self.notes.remove(0);
+        }
+    }
 }
 
 /// The folder in which sessions are kept.
@@ -53,7 +67,7 @@ impl Store {
 
     /// A new session in this folder.
     pub(super) fn begin(&self, id: Option<Uuid>, cwd: &Path) -> io::Result<Session> {
-        let session = Session { id: id.unwrap_or_else(Uuid::new_v4), resumed: false, turns: 1 };
+        let session = Session { id: id.unwrap_or_else(Uuid::new_v4), resumed: false, turns: 1, notes: Vec::new() };
         self.save(&session, cwd)?;
         self.prune();
         Ok(session)
@@ -69,7 +83,9 @@ impl Store {
             return Ok(None);
         };
         let turns = state.get("turns").and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
-        let session = Session { id, resumed: true, turns };
+        let notes = state.get("notes").and_then(Value::as_array).into_iter().flatten();
+        let notes = notes.filter_map(Value::as_str).map(str::to_owned).collect();
+        let session = Session { id, resumed: true, turns, notes };
         self.save(&session, cwd)?;
         Ok(Some(session))
     }
@@ -90,12 +106,12 @@ impl Store {
     }
 
     /// Writes the file as a whole or not at all: two runs may resume one session at once.
-    fn save(&self, session: &Session, cwd: &Path) -> io::Result<()> {
+    pub(super) fn save(&self, session: &Session, cwd: &Path) -> io::Result<()> {
         let problem = |error: io::Error| {
             io::Error::new(error.kind(), format!("failed to save the session in {}: {error}", self.folder.display()))
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(problem)?;
-        let state = json!({ "id": session.id.to_string(), "cwd": cwd, "turns": session.turns });
+        let state = json!({ "id": session.id.to_string(), "cwd": cwd, "turns": session.turns, "notes": session.notes });
         let draft = self.folder.join(format!(".{}.{}", session.id, std::process::id()));
         let written = fs::OpenOptions::new()
             .write(true)

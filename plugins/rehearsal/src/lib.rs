@@ -9,8 +9,8 @@ mod transcript;
 use ostler_plugin::{
     Containment, Error, Plugin, Provider,
     provider::{
-        Capabilities, FlagValues, Launch, OptionalFlag, Probe, ProbeOutcome, ProbeResult, ProviderInfo, RunRequest,
-        Support,
+        Capabilities, FlagValues, Launch, OptionalFlag, Probe, ProbeOutcome, ProbeResult, ProviderInfo, RunMode,
+        RunRequest, Support,
     },
     vocabulary::features,
 };
@@ -117,6 +117,7 @@ impl Provider for Rehearsal {
         match version(&results) {
             Ok(version) => Capabilities {
                 cli_version: Some(version),
+                modes: vec![RunMode::NonInteractive, RunMode::Interactive],
                 features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
                 optional_flags: optional_flags(),
                 ..Capabilities::default()
@@ -141,13 +142,15 @@ impl Provider for Rehearsal {
 
 /// Features of the stand-in. It supports a sandbox and a list of tools by refusing commands, and a budget because it has no
 /// cost.
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 20] = [
     features::RESUME,
     features::CONTINUE,
     features::MODEL,
     features::TOOLS,
     features::SANDBOX,
     features::AUTO_APPROVE,
+    features::APPROVALS,
+    features::INTERRUPT,
     features::MAX_BUDGET,
     features::MAX_TURNS,
     features::STRUCTURED_OUTPUT,

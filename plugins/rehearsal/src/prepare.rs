@@ -3,8 +3,9 @@
 use crate::{ALLOW_RUN_FLAG, DELAY_FLAG, Settings, VERB};
 use ostler_plugin::{
     DroppedOptions, Error, HostContainment, Problems, escape_pointer,
-    provider::{Launch, OutputForm, PrivateFile, RunMode, RunRequest},
+    provider::{Channel, Launch, OutputForm, PrivateFile, RunRequest},
 };
+use ostler_provider_kit::duplex::Duplex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -38,6 +39,7 @@ struct Harness {
 struct Permissions {
     sandbox_mode: Option<String>,
     network_access: Option<bool>,
+    auto_approve: Option<bool>,
     approval_policy: Option<String>,
 }
 
@@ -83,11 +85,6 @@ impl Draft {
 }
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest) -> Result<Launch, Error> {
-    if request.mode == RunMode::Interactive {
-        return Err(Error::Unsupported(
-            "the rehearsal answers one prompt and exits: start it with mode `non-interactive`".to_owned(),
-        ));
-    }
     let payload: Payload = serde_json::from_str(&request.payload).map_err(|error| {
         let mut problems = Problems::default();
         problems.push("", format!("failed to read the start payload: {error}"));
@@ -96,8 +93,12 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest) -> Result<Launc
     let harness = payload.harness.unwrap_or_default();
     let mut draft = Draft::default();
     draft.args.push(VERB.to_owned());
-    let text = payload.output_format.as_deref() == Some("text");
-    draft.option("--format", payload.output_format.as_deref().unwrap_or("stream-json"));
+    let duplex = Duplex::of(request);
+    let text = duplex.is_none() && payload.output_format.as_deref() == Some("text");
+    match duplex {
+        Some(duplex) => talk(&mut draft, duplex, &request.prompt, harness.permissions.as_ref()),
+        None => draft.option("--format", payload.output_format.as_deref().unwrap_or("stream-json")),
+    }
     if let Some(model) = &request.model {
         draft.option("--model", model);
     }
@@ -112,22 +113,52 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest) -> Result<Launc
     }
     let flags = flags(&mut draft, settings, payload.optional_flags.as_ref())?;
     let host = HostContainment::read(request.host.extra.as_deref());
-    let dropped = restrictions(&mut draft, &harness, flags.allow_run, host);
+    let dropped = restrictions(&mut draft, &harness, flags.allow_run, host, duplex.is_some());
 
-    let mut stdin = request.prompt.clone();
-    if let Some(piped) = &harness.piped_content {
-        stdin.push_str("\n\n<stdin>\n");
-        stdin.push_str(piped);
-        stdin.push_str("\n</stdin>\n");
-    }
     Ok(Launch {
         args: draft.args,
-        stdin: Some(stdin.into_bytes()),
+        stdin: duplex.is_none().then(|| with_piped(&request.prompt, harness.piped_content.as_deref()).into_bytes()),
+        channel: if duplex.is_some() { Channel::Duplex } else { Channel::Pipes },
         files: draft.files,
         output: if text { OutputForm::Text } else { OutputForm::Lines },
         dropped: dropped.into_vec(),
         ..Launch::default()
     })
+}
+
+/// The prompt with the piped content.
+pub(crate) fn whole_prompt(request: &RunRequest) -> String {
+    let payload: Payload = serde_json::from_str(&request.payload).unwrap_or_default();
+    with_piped(&request.prompt, payload.harness.unwrap_or_default().piped_content.as_deref())
+}
+
+fn with_piped(prompt: &str, piped: Option<&str>) -> String {
+    match piped {
+        Some(piped) => format!("{prompt}\n\n<stdin>\n{piped}\n</stdin>\n"),
+        None => prompt.to_owned(),
+    }
+}
+
+/// The options of a conversation.
+fn talk(draft: &mut Draft, duplex: Duplex, prompt: &str, permissions: Option<&Permissions>) {
+    draft.args.push("--talk".to_owned());
+    let policy = permissions.and_then(|permissions| permissions.approval_policy.as_deref());
+    let approves = permissions.is_some_and(|permissions| permissions.auto_approve == Some(true));
+    let asks = match policy {
+        Some("never") => false,
+        Some(_) => true,
+        None => duplex.interactive,
+    };
+    if asks || (duplex.approvals && approves) {
+        draft.args.push("--ask".to_owned());
+    }
+    if duplex.every_tool {
+        draft.args.push("--show-uses".to_owned());
+    }
+    // The only word that must be known before the first message.
+    if let Some(how) = prompt.trim().strip_prefix("HANDSHAKE ").filter(|how| matches!(*how, "none" | "garbage")) {
+        draft.option("--handshake", how);
+    }
 }
 
 fn session(draft: &mut Draft, request: &RunRequest, harness: &Harness) {
@@ -197,7 +228,13 @@ fn milliseconds(value: &Value) -> Option<u64> {
 }
 
 /// Sets the restrictions, and returns those that cannot be enforced.
-fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool, host: HostContainment) -> DroppedOptions {
+fn restrictions(
+    draft: &mut Draft,
+    harness: &Harness,
+    allow_run: bool,
+    host: HostContainment,
+    asks: bool,
+) -> DroppedOptions {
     let mut dropped = DroppedOptions::default();
     let none = Permissions::default();
     let permissions = harness.permissions.as_ref().unwrap_or(&none);
@@ -224,7 +261,7 @@ fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool, host: Hos
              read-only and workspace-write, it runs none",
         );
     }
-    if permissions.approval_policy.as_deref().is_some_and(|policy| policy != "never") {
+    if !asks && permissions.approval_policy.as_deref().is_some_and(|policy| policy != "never") {
         dropped.restriction("/harness/permissions/approvalPolicy", "the rehearsal never asks before it runs a command");
     }
     if harness.mcp.as_ref().and_then(|mcp| mcp.servers.as_ref()).is_some_and(|all| !all.is_empty()) {
@@ -251,7 +288,7 @@ fn may_run(harness: &Harness, permissions: &Permissions, allow_run: bool) -> boo
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use ostler_plugin::provider::Attachment;
+    use ostler_plugin::provider::{Attachment, RunMode};
     use serde_json::json;
 
     fn launch(payload: &Value) -> Launch {
@@ -383,8 +420,31 @@ mod tests {
     }
 
     #[test]
-    fn interactive_runs_are_refused() {
-        let request = RunRequest { mode: RunMode::Interactive, ..RunRequest::default() };
-        assert!(matches!(prepare(&Settings::default(), &request), Err(Error::Unsupported(_))));
+    fn conversation_has_no_standard_input_and_asks_as_the_payload_says() {
+        let talk = |mode: RunMode, extra: &str, payload: &Value| {
+            let mut request = RunRequest { mode, ..request(payload) };
+            request.host.extra = Some(extra.to_owned());
+            let launch = prepare(&Settings::default(), &request).unwrap();
+            assert_eq!((launch.channel, launch.stdin, launch.dropped.len()), (Channel::Duplex, None, 0));
+            launch.args.into_iter().filter(|arg| matches!(arg.as_str(), "--ask" | "--show-uses")).collect::<Vec<_>>()
+        };
+        let policy = |word: &str| json!({ "harness": { "permissions": { "approvalPolicy": word } } });
+        let (session, run) = (RunMode::Interactive, RunMode::NonInteractive);
+        let (asks, all) = (r#"{"approvals": true}"#, r#"{"approvals": true, "everyTool": true}"#);
+        assert_eq!(talk(session, "{}", &json!({})), ["--ask"]);
+        assert!(talk(session, "{}", &policy("never")).is_empty());
+        assert_eq!(talk(session, all, &policy("never")), ["--show-uses"]);
+        assert_eq!(talk(run, asks, &policy("on-failure")), ["--ask"]);
+        assert_eq!(talk(run, all, &policy("untrusted")), ["--ask", "--show-uses"]);
+        let auto = json!({ "outputFormat": "text", "harness": { "permissions": { "autoApprove": true } } });
+        assert_eq!(talk(run, asks, &auto), ["--ask"]);
+    }
+
+    #[test]
+    fn handshake_is_spoiled_on_request() {
+        let mut request = RunRequest { mode: RunMode::Interactive, ..RunRequest::default() };
+        "HANDSHAKE none".clone_into(&mut request.prompt);
+        let launch = prepare(&Settings::default(), &request).unwrap();
+        assert!(launch.args.iter().any(|arg| arg == "--handshake=none"));
     }
 }

@@ -1,105 +1,24 @@
 //! Transcript of the stand-in's output.
 
+mod event;
+mod talk;
+
+use event::{Event, Last};
 use ostler_plugin::{
+    Error,
     provider::{
-        CollectedFile, ExitStatus, Failure, FailureKind, Line, Notice, Outcome, OutputStream, RateLimit, RetryTime,
-        RunRequest, Semantic, SessionInfo, SessionOrigin, Step, TextPiece, ToolCall, ToolOutput, ToolPiece, TurnEnd,
+        CollectedFile, Decision, ExitStatus, Failure, FailureKind, Line, Notice, Outcome, OutputStream, RateLimit,
+        RetryTime, RunRequest, Semantic, SessionInfo, SessionOrigin, Step, TextPiece, ToolOutput, ToolPiece, TurnEnd,
         TurnStatus, Usage,
     },
-    vocabulary::{failures, tools},
+    vocabulary::failures,
 };
 use ostler_provider_kit::{
     events::work_done,
     transcript::{Unread, objects},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-/// One line of the protocol. Unknown kinds and fields are ignored.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-enum Event {
-    Session {
-        session: String,
-        #[serde(default)]
-        resumed: bool,
-    },
-    Notice {
-        code: String,
-        message: String,
-    },
-    Warning {
-        code: String,
-        message: String,
-    },
-    #[serde(rename = "thinking.delta")]
-    ThinkingDelta {
-        message: String,
-        text: String,
-    },
-    Thinking {
-        message: String,
-        text: String,
-    },
-    #[serde(rename = "text.delta")]
-    TextDelta {
-        message: String,
-        text: String,
-    },
-    Text {
-        message: String,
-        text: String,
-    },
-    #[serde(rename = "tool.start")]
-    ToolStart {
-        tool: String,
-        name: String,
-        command: String,
-        cwd: Option<String>,
-    },
-    #[serde(rename = "tool.delta")]
-    ToolDelta {
-        tool: String,
-        text: String,
-    },
-    #[serde(rename = "tool.result")]
-    ToolResult {
-        tool: String,
-        output: String,
-        #[serde(default)]
-        error: bool,
-        exit_code: Option<i32>,
-    },
-    Usage {
-        input_tokens: Option<u64>,
-        output_tokens: Option<u64>,
-    },
-    RateLimited {
-        message: String,
-        retry_after_ms: Option<u64>,
-    },
-    Result(Last),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Last {
-    session: String,
-    status: String,
-    text: Option<String>,
-    structured: Option<Value>,
-    failure: Option<Reason>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reason {
-    class: String,
-    code: Option<String>,
-    message: String,
-    hint: Option<String>,
-    retry_after_ms: Option<u64>,
-}
+use serde_json::Value;
+use talk::Talk;
 
 /// Follows one attempt.
 #[derive(Debug)]
@@ -116,6 +35,8 @@ pub struct Transcript {
     unread: Option<Unread>,
     /// The last message on standard error.
     error_line: Option<String>,
+    /// The two-way protocol, if the run uses it.
+    talk: Option<Talk>,
 }
 
 /// Prefix of the stand-in's own messages on standard error.
@@ -126,14 +47,16 @@ const MAX_ERROR_LINE: usize = 4_096;
 impl Transcript {
     pub(crate) fn new(request: &RunRequest) -> Self {
         let payload: Value = serde_json::from_str(&request.payload).unwrap_or_default();
+        let talk = Talk::new(request, crate::prepare::whole_prompt(request));
         Self {
             wanted: request.resume_session.clone(),
-            plain: payload.get("outputFormat").and_then(Value::as_str) == Some("text"),
+            plain: talk.is_none() && payload.get("outputFormat").and_then(Value::as_str) == Some("text"),
             session: None,
             spoke: false,
             last: None,
             unread: None,
             error_line: None,
+            talk,
         }
     }
 
@@ -142,6 +65,9 @@ impl Transcript {
         let parsed = objects("the rehearsal", line, events, |object, events| {
             self.protocol(Value::Object(object)).map(|translated| events.extend(translated)).is_some()
         });
+        if let (Some(known), Some(talk)) = (&parsed.partial, &mut self.talk) {
+            talk.partial(known);
+        }
         if parsed.partial.is_some() {
             self.unread = Some(Unread::of(line));
         }
@@ -172,20 +98,16 @@ impl Transcript {
                 self.spoke = true;
                 vec![Semantic::Text(piece(message, text))]
             }
-            Event::ToolStart { tool, name, command, cwd } => vec![Semantic::ToolStart(ToolCall {
-                id: tool,
-                kind: tools::SHELL.to_owned(),
-                name,
-                input: json!({ "command": command }).to_string(),
-                commands: vec![command],
-                cwd,
-                ..ToolCall::default()
-            })],
+            Event::ToolStart(about) => vec![Semantic::ToolStart(about.call())],
             Event::ToolDelta { tool, text } => {
                 vec![Semantic::ToolDelta(ToolPiece { id: tool, text })]
             }
             Event::ToolResult { tool, output, error, exit_code } => {
                 vec![Semantic::ToolResult(ToolOutput { id: tool, output, is_error: error, exit_code, extra: None })]
+            }
+            Event::Usage { input_tokens, output_tokens } if self.talk.is_some() => {
+                let talk = self.talk.as_mut()?;
+                vec![Semantic::Usage(talk.usage(input_tokens, output_tokens))]
             }
             Event::Usage { input_tokens, output_tokens } => vec![Semantic::Usage(Usage {
                 input_tokens,
@@ -198,7 +120,21 @@ impl Transcript {
                 vec![Semantic::RateLimited(RateLimit { message, retry })]
             }
             Event::Result(last) => self.result(last),
+            Event::Turn(last) => self.turn(last)?,
+            Event::Answer { request } => self.talk.as_mut()?.answered(&request),
+            Event::Ask(ask) => self.talk.as_mut()?.asked(*ask),
+            Event::Withdraw { ask } => self.talk.as_mut()?.withdrawn(ask).into_iter().collect(),
+            Event::Request { request, what } => self.talk.as_mut()?.unknown(&request, &what),
+            Event::State { state, background } => self.talk.as_mut()?.state(&state, background),
         })
+    }
+
+    /// The end of a turn of a conversation.
+    fn turn(&mut self, last: Last) -> Option<Vec<Semantic>> {
+        let mut events = self.talk.as_mut()?.turn_ended(&last);
+        events.push(turn_complete(&last));
+        self.last = Some(last);
+        Some(events)
     }
 
     fn session(&mut self, id: String, resumed: bool) -> Semantic {
@@ -222,15 +158,7 @@ impl Transcript {
         if let (false, Some(text)) = (self.spoke, &last.text) {
             events.push(Semantic::Text(TextPiece { message: "answer".to_owned(), text: text.clone(), parent: None }));
         }
-        events.push(Semantic::TurnComplete(TurnEnd {
-            status: match last.status.as_str() {
-                "completed" => TurnStatus::Completed,
-                "interrupted" => TurnStatus::Interrupted,
-                _ => TurnStatus::Failed,
-            },
-            text: last.text.clone(),
-            message: last.failure.as_ref().map(|failure| failure.message.clone()),
-        }));
+        events.push(turn_complete(&last));
         self.last = Some(last);
         events.push(work_done(&[]));
         events
@@ -298,7 +226,57 @@ impl Transcript {
     }
 }
 
+impl Transcript {
+    /// Runs `act` in a conversation, and takes what it writes.
+    fn converse(&mut self, act: impl FnOnce(&mut Talk) -> Result<Vec<Semantic>, Error>) -> Result<Step, Error> {
+        let Some(talk) = &mut self.talk else {
+            return Err(Error::Unsupported("this run of the rehearsal is not a conversation".to_owned()));
+        };
+        let mut step = Step { events: act(talk)?, ..Step::default() };
+        talk.flush(&mut step);
+        Ok(step)
+    }
+
+    /// The failure of a conversation that ended in the middle of a turn.
+    fn broken_off(&self, exit: &ExitStatus) -> Option<Failure> {
+        if !self.talk.as_ref().is_some_and(Talk::broken_off) {
+            return None;
+        }
+        let how = match (exit.code, exit.signal) {
+            (_, Some(signal)) => format!("by signal {signal}"),
+            (Some(code), None) => format!("with exit code {code}"),
+            (None, None) => "for an unknown reason".to_owned(),
+        };
+        Some(Failure {
+            kind: FailureKind::Incomplete,
+            code: Some(failures::ENDED_EARLY.to_owned()),
+            message: format!("the rehearsal ended in the middle of a turn, {how}"),
+            hint: None,
+            retry: None,
+        })
+    }
+}
+
 impl ostler_plugin::Transcript for Transcript {
+    fn open(&mut self) -> Step {
+        self.converse(|talk| Ok(talk.open())).unwrap_or_default()
+    }
+
+    fn input(&mut self, message: String) -> Result<Step, Error> {
+        self.converse(|talk| {
+            talk.input(message);
+            Ok(Vec::new())
+        })
+    }
+
+    fn decide(&mut self, request_id: String, decision: Decision) -> Result<Step, Error> {
+        self.converse(|talk| talk.decide(&request_id, &decision).map(|()| Vec::new()))
+    }
+
+    fn interrupt(&mut self) -> Result<Step, Error> {
+        self.converse(|talk| Ok(talk.interrupt()))
+    }
+
     fn read(&mut self, lines: Vec<Line>) -> Step {
         let mut step = Step::default();
         for (index, line) in (0_u32..).zip(lines) {
@@ -311,10 +289,19 @@ impl ostler_plugin::Transcript for Transcript {
                 step.covered.push(index);
             }
         }
+        if let Some(talk) = &mut self.talk {
+            talk.flush(&mut step);
+        }
         step
     }
 
     fn finish(&mut self, exit: ExitStatus, _: Vec<CollectedFile>) -> Outcome {
+        if let Some(text) = self.talk.as_ref().and_then(|talk| talk.in_order(&exit)) {
+            return Outcome { final_text: Some(text), ..Outcome::default() };
+        }
+        if let Some(failure) = self.broken_off(&exit) {
+            return Outcome { failure: Some(failure), ..Outcome::default() };
+        }
         let Some(last) = self.last.take() else {
             return Outcome { failure: self.failure_without_result(&exit), ..Outcome::default() };
         };
@@ -351,6 +338,18 @@ impl ostler_plugin::Transcript for Transcript {
     }
 }
 
+fn turn_complete(last: &Last) -> Semantic {
+    Semantic::TurnComplete(TurnEnd {
+        status: match last.status.as_str() {
+            "completed" => TurnStatus::Completed,
+            "interrupted" => TurnStatus::Interrupted,
+            _ => TurnStatus::Failed,
+        },
+        text: last.text.clone(),
+        message: last.failure.as_ref().map(|failure| failure.message.clone()),
+    })
+}
+
 /// Parses `failed (class): message`, the form of failures if the answer is plain text.
 fn plain_failure(error_line: &str) -> Failure {
     let (class, message) =
@@ -371,5 +370,7 @@ fn kind(class: &str) -> FailureKind {
     }
 }
 
+#[cfg(test)]
+mod talk_tests;
 #[cfg(test)]
 mod tests;
