@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_plugin::Error;
-use ostler_plugin::provider::{Capabilities, Probe, ProbeResult};
+use ostler_plugin::provider::{Capabilities, Probe, ProbeResult, RunMode};
 use ostler_plugin::vocabulary::features as f;
 use ostler_provider_kit::detect as kit;
 use ostler_provider_kit::help;
@@ -16,12 +16,17 @@ const EXEC: &str = "exec-help";
 const RESUME: &str = "resume-help";
 const FEATURES: &str = "features";
 const MCP: &str = "mcp-servers";
+const APP_SERVER: &str = "app-server-help";
 const AGENTS_KEY: &str = "agents-key";
 const REQUIRED_KEY: &str = "required-key";
 const APPROVAL_KEY: &str = "approval-key";
 
 /// Options without which `exec` cannot be used: its output could not be parsed, or its sandbox not be set.
 const REQUIRED: [&str; 3] = ["--json", "--sandbox", "--config"];
+
+/// Options of `codex app-server` without which it is not used. Versions without `--stdio` have an earlier protocol, in which a
+/// message cannot be added to a running turn.
+const APP_SERVER_REQUIRED: [&str; 2] = ["--config", "--stdio"];
 
 /// Properties of the installed version that [`crate::prepare`] needs, stored in `capabilities.extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,9 @@ pub(crate) struct Detected {
     pub features: Option<BTreeSet<String>>,
     /// MCP servers in codex's own configuration. None if codex does not list them.
     pub mcp_servers: Option<Vec<String>>,
+    /// Long options of `codex app-server`. None if it cannot be used.
+    #[serde(default)]
+    pub app_server: Option<BTreeSet<String>>,
 }
 
 impl Detected {
@@ -70,6 +78,7 @@ pub(crate) fn probes() -> Vec<Probe> {
             APPROVAL_KEY,
             &["mcp", "list", "--json", "-c", "mcp_servers.ostler={command=\"true\",default_tools_approval_mode=1}"],
         ),
+        (APP_SERVER, &["app-server", "--help"]),
     ]
     .into_iter()
     .map(|(id, args)| Probe {
@@ -128,7 +137,12 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
         let reason = "this version of codex notes every folder in which it runs as trusted, whatever it is told; install a current codex";
         return kit::blocked(reason.to_owned(), version);
     }
+    let app_server = app_server(results);
+    if let Err(reason) = &app_server {
+        reasons.push(format!("sessions and approvals are not available: {reason}"));
+    }
     let detected = Detected {
+        app_server: app_server.ok(),
         options,
         resume,
         resume_here,
@@ -140,6 +154,16 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
         mcp_servers: servers.ok(),
     };
     finish(version, &detected, reasons)
+}
+
+/// The options of `codex app-server`, or why it cannot be used.
+fn app_server(results: &[ProbeResult]) -> Result<BTreeSet<String>, String> {
+    let page = kit::page(results, APP_SERVER).map_err(|reason| format!("`codex app-server --help` {reason}"))?;
+    let options = help::long_options(&page);
+    match kit::missing(&options, &APP_SERVER_REQUIRED, "codex app-server", "codex") {
+        Some(reason) => Err(reason),
+        None => Ok(options),
+    }
 }
 
 fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>) -> Capabilities {
@@ -176,7 +200,14 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         ("--output-schema", &[f::STRUCTURED_OUTPUT]),
     ];
     features.extend(kit::optional_features(&detected.options, "codex exec", &table, &mut reasons));
-    kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)
+    if detected.app_server.is_some() {
+        features.extend([f::APPROVALS, f::TEXT_DELTAS, f::INTERRUPT, f::STEER]);
+    }
+    let mut capabilities = kit::usable(version, &features, flags::installed(&detected.options), reasons, detected);
+    if detected.app_server.is_some() {
+        capabilities.modes.push(RunMode::Interactive);
+    }
+    capabilities
 }
 
 /// Parses `name   stage   on`, one feature per line. Removed features cannot be disabled.

@@ -18,6 +18,7 @@ fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
         (AGENTS_KEY, "mcp-list"),
         (REQUIRED_KEY, "mcp-list"),
         (APPROVAL_KEY, "mcp-list"),
+        (APP_SERVER, "help-app-server"),
     ];
     // It knows the keys and rejects their values.
     let mut all = replaced.to_vec();
@@ -125,7 +126,27 @@ fn missing_optional_feature_degrades() {
         let capabilities = detect(&answers(&[(id, outcome)]));
         assert_eq!(capabilities.support, Support::Degraded, "{word}");
         assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
-        assert_eq!(capabilities.modes, [RunMode::NonInteractive]);
+        assert_eq!(capabilities.modes, [RunMode::NonInteractive, RunMode::Interactive]);
+    }
+}
+
+#[test]
+fn sessions_and_approvals_need_a_current_app_server() {
+    let has = |capabilities: &Capabilities, feature: &str| capabilities.features.iter().any(|known| known == feature);
+    let current = installed();
+    assert_eq!(current.modes, [RunMode::NonInteractive, RunMode::Interactive]);
+    assert!(has(&current, f::APPROVALS) && has(&current, f::INTERRUPT) && has(&current, f::STEER));
+    let page = captures().part("help-app-server", "stdout").replace("--stdio", "--pipes");
+    for (outcome, word) in [(exited(&page, 0), "has no --stdio"), (exited("unrecognized subcommand", 2), "exit code 2")]
+    {
+        let capabilities = detect(&answers(&[(APP_SERVER, outcome)]));
+        assert_eq!(
+            (capabilities.support, capabilities.modes.as_slice()),
+            (Support::Degraded, &[RunMode::NonInteractive][..])
+        );
+        assert!(!has(&capabilities, f::APPROVALS) && has(&capabilities, f::RESUME));
+        let reason = &capabilities.reasons[0];
+        assert!(reason.starts_with("sessions and approvals are not available") && reason.contains(word), "{reason}");
     }
 }
 

@@ -21,6 +21,43 @@ pub(crate) fn turn(message: &str) -> Failure {
     failure
 }
 
+/// The failure of a turn, from the reason and the word that `app-server` adds to it. The word counts if the reason says less.
+pub(crate) fn turn_error(message: &str, info: &Value) -> Failure {
+    let mut failure = turn(message);
+    if failure.kind != FailureKind::Unknown {
+        return failure;
+    }
+    let word = info.as_str().or_else(|| Some(info.as_object()?.keys().next()?.as_str())).unwrap_or_default();
+    let known = match (word, status(Some(info))) {
+        ("usageLimitExceeded" | "sessionBudgetExceeded", _) => Some((FailureKind::Limit, code::QUOTA)),
+        ("contextWindowExceeded", _) => Some((FailureKind::Limit, code::CONTEXT_LENGTH)),
+        ("cyberPolicy" | "bioPolicy" | "misalignmentPolicyViolation", _) => Some((FailureKind::Limit, code::REFUSED)),
+        ("rateLimitExceeded", _) | (_, Some(429)) => Some((FailureKind::RateLimited, code::TOO_MANY_REQUESTS)),
+        ("unauthorized", _) | (_, Some(401)) => Some((FailureKind::Authentication, code::CREDENTIAL_REFUSED)),
+        ("modelNotFound", _) => Some((FailureKind::Usage, code::MODEL_UNKNOWN)),
+        ("badRequest", _) => Some((FailureKind::Usage, code::BAD_REQUEST)),
+        ("serverOverloaded" | "flexUnavailable" | "policyCapacityUnavailable", _) => {
+            Some((FailureKind::Transient, code::OVERLOADED))
+        }
+        ("internalServerError", _) => Some((FailureKind::Transient, code::SERVER_ERROR)),
+        ("httpConnectionFailed" | "responseStreamConnectionFailed" | "responseStreamDisconnected", None) => {
+            Some((FailureKind::Transient, code::CONNECTION))
+        }
+        _ => None,
+    };
+    if let Some((kind, code)) = known {
+        failure.kind = kind;
+        failure.code = Some(code.to_owned());
+    }
+    failure
+}
+
+/// The HTTP status in the additional information of `app-server`.
+pub(crate) fn status(info: Option<&Value>) -> Option<u16> {
+    let (_, facts) = info?.as_object()?.iter().next()?;
+    u16::try_from(facts.get("httpStatusCode")?.as_u64()?).ok()
+}
+
 fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
     let contains = |phrases: &[&str]| mentions(message, phrases) || phrases.contains(&detail);
     let status = http_status(message);
@@ -183,6 +220,17 @@ pub(crate) fn from_stderr(lines: &[String], resumed: bool) -> Option<Failure> {
         // The second line contains the location: "in `model_reasoning_effort`".
         let location = lines.get(index + 1).filter(|line| line.starts_with("in `")).map_or("", String::as_str);
         let message = format!("{} {location}", lines.get(index).map_or("", String::as_str));
+        return Some(failure(
+            FailureKind::Usage,
+            code::CONFIG_INVALID,
+            &message,
+            Some("correct codex's own configuration, or the provider's `settings.config`"),
+        ));
+    }
+    if let Some(index) = lines.windows(2).position(|pair| pair[0].starts_with("Error: ") && pair[1].starts_with("in `"))
+    {
+        // `app-server` prints the same without the first words.
+        let message = format!("{} {}", unprefixed(&lines[index]), lines[index + 1]);
         return Some(failure(
             FailureKind::Usage,
             code::CONFIG_INVALID,

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ostler_plugin::Problems;
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
+use ostler_plugin::{DroppedOptions, Problems};
 pub(crate) use ostler_provider_kit::flags::is_on;
 use ostler_provider_kit::flags::{self, EVERYTHING, KnownFlag, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
@@ -55,6 +55,39 @@ pub(crate) fn arguments(
         (name == "--config" && !value.contains('=')).then_some("is not of the form key=value")
     };
     flags::arguments(flags, offered, "codex", refuse, problems)
+}
+
+/// The arguments of `codex app-server` for the flags of a payload. `--ephemeral` and `--thread-source` are fields of the
+/// protocol; flags that it has no equivalent for are dropped.
+pub(crate) fn app_server_arguments(
+    flags: &BTreeMap<String, FlagValue>,
+    offered: &[OptionalFlag],
+    dropped: &mut DroppedOptions,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let mut all = arguments(flags, offered, problems);
+    all.retain(|argument| {
+        let name = argument.split('=').next().unwrap_or_default();
+        let pointer = format!("/optionalFlags/{name}");
+        match name {
+            "--config" | "--enable" | "--disable" | "--strict-config" => return true,
+            "--ephemeral" | "--thread-source" => {}
+            // The run would use more of the user's configuration than requested, another service, or another folder.
+            "--ignore-user-config" | "--ignore-rules" | "--oss" | "--local-provider" | "--profile" | "--worktree" => {
+                dropped.restriction(pointer, "sessions and approvals use `codex app-server`, which has no such option");
+            }
+            TRUST => dropped.convenience(
+                pointer,
+                "the grant of the folder trusts the settings in it for this run; nothing is saved",
+            ),
+            _ => {
+                dropped
+                    .convenience(pointer, "tool uses are decided by the host; `codex app-server` has no such option");
+            }
+        }
+        false
+    });
+    all
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Translates items of the `exec --json` stream to events.
+//! Translates items to events. The spelling is that of `exec --json`; [`crate::app_server`] renames what it spells differently.
 
 use ostler_plugin::provider::{FileAccess, FileEffect, McpTool, Notice, Semantic, ToolCall, ToolOutput, ToolPiece};
 use ostler_plugin::vocabulary::{notices, tools};
@@ -111,18 +111,7 @@ fn content_text(part: &Value) -> String {
 
 fn file_change(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
     let changes = item.get("changes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let files: Vec<FileAccess> = changes
-        .iter()
-        .filter_map(|change| {
-            let effect = match change.get("kind").and_then(Value::as_str) {
-                Some("add") => FileEffect::Create,
-                Some("delete") => FileEffect::Delete,
-                _ => FileEffect::Modify,
-            };
-            let path = change.get("path")?.as_str()?.to_owned();
-            Some(FileAccess { path, effect, change: change.get("diff").and_then(Value::as_str).map(str::to_owned) })
-        })
-        .collect();
+    let files: Vec<FileAccess> = changes.iter().flat_map(changed_files).collect();
     let creates = !files.is_empty() && files.iter().all(|file| file.effect == FileEffect::Create);
     let call = ToolCall {
         id: id.to_owned(),
@@ -133,6 +122,24 @@ fn file_change(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
         ..ToolCall::default()
     };
     Meaning::Tool { call, progress: String::new(), result: done.then(|| result(id, String::new(), failed(item))) }
+}
+
+/// The files of one change. Its kind is a word in `exec`, and an object in `app-server`, which also reports moves.
+fn changed_files(change: &Value) -> Vec<FileAccess> {
+    let Some(path) = change.get("path").and_then(Value::as_str) else { return Vec::new() };
+    let kind = change.get("kind").unwrap_or(&Value::Null);
+    let diff = change.get("diff").and_then(Value::as_str).map(str::to_owned);
+    let file =
+        |path: &str, effect: FileEffect, change: Option<String>| FileAccess { path: path.to_owned(), effect, change };
+    if let Some(target) = kind.get("move_path").and_then(Value::as_str) {
+        return vec![file(path, FileEffect::Delete, None), file(target, FileEffect::Create, diff)];
+    }
+    let effect = match kind.as_str().or_else(|| kind.get("type")?.as_str()) {
+        Some("add") => FileEffect::Create,
+        Some("delete") => FileEffect::Delete,
+        _ => FileEffect::Modify,
+    };
+    vec![file(path, effect, diff)]
 }
 
 fn web_search(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {

@@ -1,8 +1,11 @@
 //! Provider plugin for the codex CLI.
 //!
-//! Runs are `codex exec --json`, with the prompt on standard input. Options that codex cannot apply are listed in
-//! `launch.dropped`. `exec` never asks for approval, so options that require it are refused as restrictions.
+//! Runs are `codex exec --json`, with the prompt on standard input. `exec` never asks for approval, so sessions, and runs
+//! whose tool uses have to be decided, use `codex app-server` instead. Options that codex cannot apply are listed in
+//! `launch.dropped`.
 
+mod app_server;
+mod codex_transcript;
 mod detect;
 mod failure;
 mod flags;
@@ -13,6 +16,8 @@ mod settings;
 mod toml_text;
 mod transcript;
 
+pub use app_server::AppServerTranscript;
+pub use codex_transcript::CodexTranscript;
 pub use settings::Settings;
 pub use transcript::ExecTranscript;
 
@@ -20,6 +25,7 @@ ostler_provider_kit::agent_cli!(
     /// The plugin, configured for one instance.
     Codex,
     "codex",
-    "runs the codex CLI (OpenAI) through `codex exec`",
-    ExecTranscript
+    "runs the codex CLI (OpenAI) through `codex exec` and `codex app-server`",
+    CodexTranscript,
+    CodexTranscript::new
 );

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
 
-use ostler_plugin::provider::RunMode;
 use ostler_provider_kit_testing::launches::{self, attachment, dropped, file, has, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -341,8 +340,6 @@ fn unsupported_options_are_reported() {
             ("/harness/inputFormat", false)
         ]
     );
-    let interactive = RunRequest { mode: RunMode::Interactive, ..request(&json!({})) };
-    assert!(matches!(prepare(&Settings::default(), &interactive, &installed()), Err(Error::Unsupported(_))));
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 /// Defines and exports a provider plugin from modules of the calling crate: `settings` with `Settings`, its method `check`
 /// and `SCHEMA`; `info::describe`; `detect` with `probes` and `detect`; `prepare::prepare`; and a transcript type with
-/// `new(&RunRequest)`.
+/// `new(&RunRequest)`. If the transcript depends on the installed version as well, name a function that creates it from
+/// `&RunRequest` and `&Capabilities` as the last argument.
 #[macro_export]
 macro_rules! agent_cli {
     ($(#[$about:meta])* $plugin:ident, $name:literal, $summary:literal, $transcript:ty) => {
+        $crate::agent_cli!($(#[$about])* $plugin, $name, $summary, $transcript, |request, _| <$transcript>::new(request));
+    };
+    ($(#[$about:meta])* $plugin:ident, $name:literal, $summary:literal, $transcript:ty, $begin:expr) => {
         $(#[$about])*
         #[derive(Debug)]
         pub struct $plugin {
@@ -58,9 +62,13 @@ macro_rules! agent_cli {
             fn transcript(
                 &self,
                 request: ::ostler_plugin::provider::RunRequest,
-                _capabilities: ::ostler_plugin::provider::Capabilities,
+                capabilities: ::ostler_plugin::provider::Capabilities,
             ) -> $transcript {
-                <$transcript>::new(&request)
+                let begin: fn(
+                    &::ostler_plugin::provider::RunRequest,
+                    &::ostler_plugin::provider::Capabilities,
+                ) -> $transcript = $begin;
+                begin(&request, &capabilities)
             }
         }
 

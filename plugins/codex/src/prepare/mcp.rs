@@ -10,6 +10,7 @@ use ostler_provider_kit::payload::McpServer;
 use ostler_provider_kit::prepare;
 
 use super::Builder;
+use crate::app_server::approval_policy;
 use crate::toml_text;
 
 /// Whether codex accepts the name of a server, and a dotted key can contain it.
@@ -27,10 +28,8 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
         launch.dropped.convenience("/harness/mcp/servers", "`tools` does not list `mcp`, so no server is started");
         return;
     }
-    // `exec` cannot ask, and codex rejects calls of tools that were not approved. A server in the payload was accepted by
-    // the policies and counts as approved, unless the payload disables approval.
-    let approve = harness.permissions.auto_approve != Some(false);
-    if !approve {
+    let approval = approval(launch);
+    if approval.is_none() && launch.app_server.is_none() {
         launch.dropped.convenience(
             "/harness/mcp/servers",
             "codex rejects calls of MCP tools: `autoApprove` is false, and `codex exec` cannot ask",
@@ -66,10 +65,48 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
         } else if enabled {
             launch.dropped.convenience(&pointer, "the installed codex does not report a server that fails to start");
         }
-        if approve {
-            table.push(("default_tools_approval_mode", toml_text::string("approve")));
+        if let Some(mode) = approval {
+            table.push(("default_tools_approval_mode", toml_text::string(mode)));
         }
         launch.config(&format!("mcp_servers.{}", server.name), &toml_text::table(&table), &pointer);
+    }
+}
+
+/// Whether codex asks before it uses a tool. None if its own default applies, or if it rejects the use.
+fn approval(launch: &Builder<'_>) -> Option<&'static str> {
+    let permissions = &launch.harness.permissions;
+    match launch.app_server.map(|duplex| approval_policy(duplex, permissions)) {
+        Some("untrusted") => Some("prompt"),
+        Some("on-request") => None,
+        // `exec` cannot ask, and codex rejects calls of tools that were not approved. A server in the payload was accepted by
+        // the policies and counts as approved, unless the payload disables approval.
+        _ => (permissions.auto_approve != Some(false)).then_some("approve"),
+    }
+}
+
+/// Makes codex ask before it uses a tool of a server in its own configuration.
+pub(super) fn ask_for_configured(launch: &mut Builder<'_>) {
+    match &launch.detected.mcp_servers {
+        None => launch.dropped.restriction(
+            "/harness/permissions/approvalPolicy",
+            "the MCP servers of codex's own configuration are unknown, so it may use their tools without asking",
+        ),
+        Some(servers) => {
+            let taken = |name: &String| launch.harness.mcp.servers.iter().any(|server| server.name == *name);
+            for server in servers.iter().filter(|name| !taken(name)) {
+                if is_name(server) {
+                    let key = format!("mcp_servers.{server}.default_tools_approval_mode");
+                    launch.config(&key, "\"prompt\"", "/harness/permissions/approvalPolicy");
+                } else {
+                    launch.dropped.restriction(
+                        "/harness/permissions/approvalPolicy",
+                        format!(
+                            "codex may use tools of the MCP server `{server}` of its own configuration without asking"
+                        ),
+                    );
+                }
+            }
+        }
     }
 }
 

@@ -3,13 +3,20 @@
 //! `exec [options] -- -` starts a new session, `exec [options] resume [images] -- ID -` resumes one. Options before `resume`
 //! apply to it, too. The sandbox must be set again, because codex does not keep it. Values are joined to their flag with `=`
 //! or quoted as TOML, so that none is parsed as a flag. The prompt is passed on standard input.
+//!
+//! A session, or a run whose tool uses have to be decided, uses `app-server [options]`: what `exec` has an option for is a key
+//! of the configuration there, or a field of the protocol, which [`crate::app_server`] sends.
 
+mod app_server;
 mod mcp;
 mod tools;
 
-use ostler_plugin::provider::{Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
+use ostler_plugin::provider::{
+    Attachment, Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal,
+};
 use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems};
 use ostler_provider_kit::argument::argument_problem;
+use ostler_provider_kit::duplex::Duplex;
 use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
 
@@ -21,10 +28,13 @@ use crate::{flags, toml_text};
 const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
-    kit::non_interactive(request, "codex")?;
     let payload = Payload::parse(&request.payload)?;
     let detected = Detected::of(capabilities)?;
     let mut launch = Builder::new(request, &payload.harness, &detected);
+    if uses_app_server(request, &detected) {
+        return app_server::prepare(launch, settings, &payload, capabilities);
+    }
+    kit::non_interactive(request, "the installed codex")?;
     launch.args.extend(["exec".to_owned(), "--json".to_owned()]);
     if settings.skip_git_repo_check && detected.has("--skip-git-repo-check") {
         launch.args.push("--skip-git-repo-check".to_owned());
@@ -46,6 +56,17 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     launch.unavailable(&payload);
     let files = launch.attachments();
     launch.session_and_prompt(&files)
+}
+
+/// Whether a run uses `codex app-server`.
+pub(crate) fn uses_app_server(request: &RunRequest, detected: &Detected) -> bool {
+    detected.app_server.is_some() && Duplex::of(request).is_some()
+}
+
+/// Why codex does not send an image to its model.
+pub(crate) fn image_problem(image: &Attachment) -> Option<String> {
+    (!IMAGE_TYPES.contains(&image.mime_type.as_str()))
+        .then(|| format!("codex does not support images of type {}; convert it to PNG", image.mime_type))
 }
 
 /// The access that codex's sandbox allows.
@@ -81,6 +102,8 @@ struct Builder<'a> {
     request: &'a RunRequest,
     harness: &'a Harness,
     detected: &'a Detected,
+    /// How the run uses `app-server`, if it does.
+    app_server: Option<Duplex>,
     args: Vec<String>,
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
@@ -97,6 +120,7 @@ impl<'a> Builder<'a> {
             request,
             harness,
             detected,
+            app_server: Duplex::of(request).filter(|_| detected.app_server.is_some()),
             args: Vec::new(),
             environment: Vec::new(),
             files: Vec::new(),
@@ -182,6 +206,12 @@ impl<'a> Builder<'a> {
     /// trusts them. In that case, codex's own trust setting for the folder applies as well.
     fn guard_project(&mut self, payload: &Payload) {
         if self.host.trusted_settings {
+            if self.app_server.is_some() {
+                // Otherwise the start of a thread would write it to the user's configuration.
+                let trusted = toml_text::table(&[("trust_level", toml_text::string("trusted"))]);
+                let folder = self.request.cwd.clone();
+                self.config("projects", &toml_text::table(&[(folder, trusted)]), "/cwd");
+            }
             return;
         }
         if flags::is_on(&payload.optional_flags, flags::TRUST) {
@@ -206,6 +236,10 @@ impl<'a> Builder<'a> {
 
     fn model(&mut self) {
         let Some(model) = &self.request.model else { return };
+        if self.app_server.is_some() {
+            // It is a field of the protocol.
+            return;
+        }
         if self.detected.has("--model") {
             self.option("--model", model, "/model");
         } else {
@@ -227,11 +261,11 @@ impl<'a> Builder<'a> {
         let sandbox = sandbox.or(restricts.then_some(Sandbox::ReadOnly));
         if self.host.sandboxed {
             // The host restricts the whole run, and codex's own sandbox cannot start inside its sandbox.
-            self.option("--sandbox", Sandbox::FullAccess.word(), "/harness/permissions/sandboxMode");
-            return self.approvals();
+            self.sandbox(Sandbox::FullAccess);
+            return self.approvals(None);
         }
         if let Some(sandbox) = sandbox {
-            self.option("--sandbox", sandbox.word(), "/harness/permissions/sandboxMode");
+            self.sandbox(sandbox);
         }
         if self.harness.cli_allowlist.is_some() && sandbox != Some(Sandbox::FullAccess) && !self.detected.resume_here {
             self.dropped.restriction(
@@ -261,10 +295,28 @@ impl<'a> Builder<'a> {
             }
             (Some(allowed), _) => self.config("sandbox_workspace_write.network_access", &allowed.to_string(), network),
         }
-        self.approvals();
+        self.approvals(sandbox);
     }
 
-    fn approvals(&mut self) {
+    fn sandbox(&mut self, sandbox: Sandbox) {
+        let pointer = "/harness/permissions/sandboxMode";
+        if self.app_server.is_some() {
+            self.config("sandbox_mode", &toml_text::string(sandbox.word()), pointer);
+        } else {
+            self.option("--sandbox", sandbox.word(), pointer);
+        }
+    }
+
+    fn approvals(&mut self, sandbox: Option<Sandbox>) {
+        if let Some(duplex) = self.app_server {
+            return self.decisions(duplex, sandbox);
+        }
+        if Duplex::of(self.request).is_some() && self.harness.permissions.approval_policy.is_none() {
+            self.dropped.restriction(
+                "/harness/permissions/approvalPolicy",
+                "the installed codex cannot ask before it uses a tool; install a current codex",
+            );
+        }
         match self.harness.permissions.approval_policy.as_deref() {
             None => {}
             Some("never") => self.config("approval_policy", "\"never\"", "/harness/permissions/approvalPolicy"),
@@ -279,24 +331,25 @@ impl<'a> Builder<'a> {
 
     /// Whether a session is resumed, if codex supports it.
     fn resumes_session(&self) -> bool {
-        let resumes = self.request.resume_session.is_some() && self.detected.resume;
+        let resumes = self.request.resume_session.is_some() && (self.detected.resume || self.app_server.is_some());
         resumes || self.continues()
     }
 
     fn continues(&self) -> bool {
         self.request.resume_session.is_none()
             && self.harness.continue_session == Some(true)
-            && self.detected.resume_here
+            && (self.detected.resume_here || self.app_server.is_some())
     }
 
     fn directories(&mut self, sandbox: Option<Sandbox>) {
         let harness = self.harness;
+        let mut roots = Vec::new();
         for (index, directory) in harness.additional_directories.iter().enumerate() {
             let pointer = format!("/harness/additionalDirectories/{index}");
-            if !self.detected.has("--add-dir") {
+            if self.app_server.is_none() && !self.detected.has("--add-dir") {
                 self.dropped.convenience(pointer, "the installed codex has no --add-dir");
             } else if sandbox.is_none() && !self.host.sandboxed {
-                self.option("--add-dir", directory, &pointer);
+                self.directory(directory, &pointer, &mut roots);
                 self.dropped.convenience(
                     pointer,
                     "has an effect only if codex's own configuration sets the sandbox to workspace-write; set that sandboxMode",
@@ -307,8 +360,23 @@ impl<'a> Builder<'a> {
                     "codex's read-only sandbox denies all writes, and allows reading all folders",
                 );
             } else {
-                self.option("--add-dir", directory, &pointer);
+                self.directory(directory, &pointer, &mut roots);
             }
+        }
+        if !roots.is_empty() {
+            self.config(
+                "sandbox_workspace_write.writable_roots",
+                &toml_text::strings(&roots),
+                "/harness/additionalDirectories",
+            );
+        }
+    }
+
+    fn directory(&mut self, directory: &'a str, pointer: &str, roots: &mut Vec<&'a str>) {
+        if self.app_server.is_some() {
+            roots.push(directory);
+        } else {
+            self.option("--add-dir", directory, pointer);
         }
     }
 
@@ -343,6 +411,10 @@ impl<'a> Builder<'a> {
 
     fn structured_output(&mut self) {
         let Some(wanted) = &self.harness.structured_output else { return };
+        if self.app_server.is_some() {
+            // It is a field of the protocol.
+            return;
+        }
         if self.detected.has("--output-schema") {
             let path = self.file("output-schema.json", &wanted.schema.to_string(), false);
             self.option("--output-schema", &path, "/harness/structuredOutput/schema");
@@ -358,12 +430,11 @@ impl<'a> Builder<'a> {
     fn unavailable(&mut self, payload: &Payload) {
         let limits = &self.harness.limits;
         if limits.max_turns.is_some() {
-            self.dropped
-                .restriction("/harness/limits/maxTurns", "`codex exec` has no limit on turns; use limits.timeoutMs");
+            self.dropped.restriction("/harness/limits/maxTurns", "codex has no limit on turns; use limits.timeoutMs");
         }
         if limits.max_budget_usd.is_some() {
             self.dropped
-                .restriction("/harness/limits/maxBudgetUsd", "`codex exec` does not report cost; use limits.timeoutMs");
+                .restriction("/harness/limits/maxBudgetUsd", "codex does not report cost; use limits.timeoutMs");
         }
         if let Some(format @ ("text" | "json")) = payload.output_format.as_deref() {
             self.dropped.convenience(
@@ -372,10 +443,8 @@ impl<'a> Builder<'a> {
             );
         }
         if let Some(format) = self.harness.input_format.as_deref().filter(|format| *format != "text") {
-            self.dropped.convenience(
-                "/harness/inputFormat",
-                format!("`codex exec` reads its prompt as text, not as `{format}`"),
-            );
+            self.dropped
+                .convenience("/harness/inputFormat", format!("codex gets its prompt as text, not as `{format}`"));
         }
     }
 
@@ -385,13 +454,12 @@ impl<'a> Builder<'a> {
         for PayloadAttachment { pointer, image, attachment } in attachments(self.request, self.harness) {
             if !image {
                 files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
+            } else if let Some(problem) = image_problem(attachment) {
+                self.dropped.convenience(pointer, problem);
+            } else if self.app_server.is_some() {
+                // It is input of the first turn.
             } else if !self.detected.has("--image") || self.detected.features.is_none() {
                 self.dropped.convenience(pointer, "the installed codex does not send images");
-            } else if !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
-                self.dropped.convenience(
-                    pointer,
-                    format!("codex does not support images of type {}; convert it to PNG", attachment.mime_type),
-                );
             } else if attachment.path.contains(',') {
                 self.dropped.convenience(
                     pointer,
