@@ -399,7 +399,7 @@ fn unfinished_requests_are_closed_after_a_timeout() {
         return;
     }
     let mut host = TestHost::new();
-    host.set("OSTLER_TEST_PATIENCE_MS", "300");
+    host.set("OSTLER_TEST_CLIENT_LIMIT_MS", "300");
     host.ensure_running();
     // Half a body, a part of a text frame, and half a line.
     let mut stream = UnixStream::connect(host.socket()).unwrap();

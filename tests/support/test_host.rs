@@ -443,20 +443,20 @@ impl Drop for TestHost {
     fn drop(&mut self) {
         let _ = self.call("stop", &json!({}));
         let start = Instant::now();
-        let mut patience = Duration::from_secs(10);
+        let mut limit = Duration::from_secs(10);
         loop {
             let left = processes::carrying(self.root());
             if left.is_empty() {
                 break;
             }
-            if start.elapsed() > patience {
+            if start.elapsed() > limit {
                 if !thread::panicking() {
                     eprintln!("ended by the test: {left:#?}");
                 }
                 for process in left {
                     processes::signal(process.pid, nix::sys::signal::Signal::SIGKILL);
                 }
-                patience += Duration::from_secs(5);
+                limit += Duration::from_secs(5);
                 if start.elapsed() > Duration::from_secs(30) {
                     break;
                 }

@@ -31,7 +31,7 @@ impl<S: Read + Write> Stream for S {}
 impl Endpoint<'_> {
     fn connect(self) -> io::Result<Box<dyn Stream>> {
         // Both kinds of stream have these methods, but no common trait.
-        macro_rules! patient {
+        macro_rules! with_time_limit {
             ($stream:expr) => {{
                 let stream = $stream?;
                 stream.set_read_timeout(Some(TIMEOUT))?;
@@ -40,8 +40,8 @@ impl Endpoint<'_> {
             }};
         }
         match self {
-            Self::Socket(path) => patient!(UnixStream::connect(path)),
-            Self::Port { address, .. } => patient!(TcpStream::connect(address)),
+            Self::Socket(path) => with_time_limit!(UnixStream::connect(path)),
+            Self::Port { address, .. } => with_time_limit!(TcpStream::connect(address)),
         }
     }
 

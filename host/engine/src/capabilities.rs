@@ -25,12 +25,12 @@ use ostler_test_hooks::clock;
 /// it changes.
 const FRESH: Duration = Duration::from_secs(3600);
 
-/// Longest time that a probe may take, whatever its plugin asks for, and where it has not answered before.
+/// Maximum time limit that a plugin can request for a probe, and maximum after probes that did not answer.
 const LONGEST_PROBE: Duration = Duration::from_secs(60);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(180);
+const MAX_PROBE_TIME_LIMIT: Duration = Duration::from_secs(180);
 
-/// How much longer each further try may take.
-const MORE_PATIENCE: u32 = 3;
+/// Factor of the time limit of each further try.
+const TIME_LIMIT_FACTOR: u32 = 3;
 
 /// Snapshots that are remembered; there are more where settings of the CLIs change often.
 const MAX_SLOTS: usize = 64;
@@ -406,7 +406,7 @@ impl Capabilities {
                 environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
                 cwd: self.folder.clone(),
                 marker: format!("probe-{}", uuid::Uuid::now_v7()),
-                timeout: patience(probe.timeout_ms, unanswered),
+                timeout: probe_time_limit(probe.timeout_ms, unanswered),
                 max_output: MAX_PROBE_OUTPUT,
                 sandbox: Sandbox::default(),
             };
@@ -452,7 +452,7 @@ impl Capabilities {
         let mut snapshot = self.snapshot(provider, instance, executable, detected);
         let silent = silent.filter(|_| snapshot.support == Support::Blocked);
         if let Some((args, limit)) = &silent {
-            let [now, next] = [unanswered, unanswered.saturating_add(1)].map(|tries| patience(*limit, tries));
+            let [now, next] = [unanswered, unanswered.saturating_add(1)].map(|tries| probe_time_limit(*limit, tries));
             snapshot.reasons.insert(0, no_answer(&executable.path, args, now, next));
         }
         Ok(Probed { snapshot, unanswered: silent.is_some() })
@@ -498,11 +498,11 @@ impl Capabilities {
     }
 }
 
-/// How long a probe may take whose plugin asks for so much time, where the CLI has not answered in time so often before.
-fn patience(timeout_ms: u32, unanswered: u32) -> Duration {
+/// The time limit of a probe for which its plugin requests `timeout_ms`, after this many probes that did not answer.
+fn probe_time_limit(timeout_ms: u32, unanswered: u32) -> Duration {
     let asked = Duration::from_millis(u64::from(timeout_ms)).clamp(Duration::from_millis(100), LONGEST_PROBE);
-    let factor = MORE_PATIENCE.saturating_pow(unanswered.min(16));
-    asked.saturating_mul(factor).min(LONGEST_PATIENCE)
+    let factor = TIME_LIMIT_FACTOR.saturating_pow(unanswered.min(16));
+    asked.saturating_mul(factor).min(MAX_PROBE_TIME_LIMIT)
 }
 
 /// What is known of a CLI that did not answer in time.
@@ -690,7 +690,7 @@ mod tests {
         assert_eq!(cli.probes(), first.len(), "a list does not wait for it again");
         let error = installed(&fixture, &capabilities).unwrap_err();
         assert_eq!(error.kind, ErrorKind::ProviderBlocked);
-        assert_eq!(cli.asked.lock().unwrap().last(), Some(&(first[0] * MORE_PATIENCE)));
+        assert_eq!(cli.asked.lock().unwrap().last(), Some(&(first[0] * TIME_LIMIT_FACTOR)));
         *cli.version.lock().unwrap() = Some("ostler rehearsal 1.0.0".to_owned());
         assert!(installed(&fixture, &capabilities).is_ok());
         assert_eq!(list(&capabilities, false).support, Support::Supported);

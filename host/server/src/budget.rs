@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use ostler_test_hooks::clock::patience;
+use ostler_test_hooks::clock::client_time_limit;
 
 /// A frame with more bytes than this is large.
 const LARGE_FRAME: usize = 256 << 10;
@@ -132,7 +132,7 @@ impl Budget {
             let all = Arc::clone(&self.reading).acquire_owned().await.ok()?;
             Some(ReadPermit { own, all, working: Arc::clone(&self.working) })
         };
-        match tokio::time::timeout(patience(TURN_TIME), turn).await {
+        match tokio::time::timeout(client_time_limit(TURN_TIME), turn).await {
             Ok(Some(reading)) => Ok(Some(reading)),
             Ok(None) | Err(_) => Err(Exhausted),
         }
@@ -148,7 +148,7 @@ impl Budget {
         if bytes > LARGE_FRAME {
             return batches.try_acquire_owned().map_err(|_| Exhausted);
         }
-        match tokio::time::timeout(patience(BATCH_TIME), batches.acquire_owned()).await {
+        match tokio::time::timeout(client_time_limit(BATCH_TIME), batches.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Exhausted),
         }

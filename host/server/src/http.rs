@@ -26,7 +26,7 @@ use super::{lines, stream, websocket};
 use ostler_engine::Engine;
 use ostler_protocol::methods::{ORIGIN_HEADER, PROTOCOL, VERSION_HEADER};
 use ostler_protocol::{AccessClass, ApiError, ErrorKind};
-use ostler_test_hooks::clock::patience;
+use ostler_test_hooks::clock::client_time_limit;
 
 /// Maximum size of a frame, in bytes. Fits a prompt of 8 MiB with its attachments.
 pub(super) const MAX_FRAME: usize = 48 << 20;
@@ -78,7 +78,7 @@ pub(super) fn router(shared: Shared) -> Router {
 
 async fn call(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>>, request: Request) -> Response {
     let caller = Caller { origin: origin(&peer, request.headers()), peer: Arc::clone(&peer), streams: None };
-    let read = tokio::time::timeout(patience(FRAME_TIME), read_frame(request.into_body(), &peer)).await;
+    let read = tokio::time::timeout(client_time_limit(FRAME_TIME), read_frame(request.into_body(), &peer)).await;
     let refused = |status, message: &str| failure(status, &ApiError::new(ErrorKind::InvalidParams, message));
     let (frame, _work) = match read {
         Ok(Ok(read)) => read,
@@ -155,7 +155,7 @@ impl From<Exhausted> for FrameError {
 pub(super) async fn part<T>(reading: Option<&ReadPermit>, part: impl Future<Output = T>) -> Result<T, FrameError> {
     match reading {
         None => Ok(part.await),
-        Some(_) => tokio::time::timeout(patience(STALL_TIME), part).await.map_err(|_| FrameError::Stalled),
+        Some(_) => tokio::time::timeout(client_time_limit(STALL_TIME), part).await.map_err(|_| FrameError::Stalled),
     }
 }
 

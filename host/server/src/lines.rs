@@ -20,7 +20,7 @@ use super::peer::Peer;
 use super::rpc::Answer;
 use ostler_protocol::methods::LINES_PROTOCOL;
 use ostler_protocol::{ApiError, ErrorKind};
-use ostler_test_hooks::clock::patience;
+use ostler_test_hooks::clock::client_time_limit;
 
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
@@ -85,7 +85,7 @@ async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session,
             Ok([]) | Err(_) => return,
             Ok(_) => {}
         }
-        match timeout(patience(FRAME_TIME), line(&mut reader, peer)).await {
+        match timeout(client_time_limit(FRAME_TIME), line(&mut reader, peer)).await {
             Ok(Ok((line, reading))) => {
                 if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
                     let work = match reading {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use ostler_test_hooks::clock::patience;
+use ostler_test_hooks::clock::client_time_limit;
 
 /// Maximum number of connections without an authenticated request. A further one closes the oldest.
 const MAX_UNKNOWN: usize = 64;
@@ -97,7 +97,7 @@ impl Slot {
 
     /// Returns when the connection must close: for a newer one, or after [`UNKNOWN_TIME`] without a token.
     pub(super) async fn closed(&self) {
-        self.closed_within(patience(UNKNOWN_TIME)).await;
+        self.closed_within(client_time_limit(UNKNOWN_TIME)).await;
     }
 
     async fn closed_within(&self, limit: Duration) {

@@ -23,7 +23,7 @@ use super::peer::Peer;
 use super::rpc::Answer;
 use super::server::Open;
 use ostler_protocol::{ApiError, ErrorKind};
-use ostler_test_hooks::clock::patience;
+use ostler_test_hooks::clock::client_time_limit;
 
 /// The subprotocol of the host, for clients that require one.
 const PROTOCOL: &str = "ostler";
@@ -85,7 +85,7 @@ async fn serve(socket: WebSocket, shared: Shared, origin: String, peer: Arc<Peer
 /// connection.
 async fn finish_handshake(mut source: SplitStream<WebSocket>) {
     let ended = async { while let Some(Ok(_)) = source.next().await {} };
-    let _ = timeout(patience(CLOSE_TIME), ended).await;
+    let _ = timeout(client_time_limit(CLOSE_TIME), ended).await;
 }
 
 /// Why a connection ends.
@@ -126,7 +126,7 @@ impl Reason {
 async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &Shared, peer: &Peer) -> Reason {
     let mut closing = shared.closing.clone();
     loop {
-        let deadline = Instant::now() + patience(FRAME_TIME);
+        let deadline = Instant::now() + client_time_limit(FRAME_TIME);
         let message = tokio::select! {
             message = timeout_at(deadline, source.next()) => message,
             _ = closing.wait_for(|closing| *closing) => return Reason::Stopping,

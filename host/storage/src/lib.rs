@@ -90,7 +90,7 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// How long writes wait while another program has the database locked. Until then nothing fails: writers block, and
     /// so do the runs whose output they write.
-    pub busy_patience: Duration,
+    pub busy_limit: Duration,
 }
 
 impl Default for Options {
@@ -100,7 +100,7 @@ impl Default for Options {
             queue_bytes: 4 << 20,
             max_pages: None,
             busy_timeout: Duration::from_secs(5),
-            busy_patience: Duration::from_secs(120),
+            busy_limit: Duration::from_secs(120),
         }
     }
 }

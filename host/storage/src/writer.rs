@@ -260,7 +260,7 @@ impl Writer {
             committed,
             path: path.to_owned(),
             busy_timeout: options.busy_timeout,
-            busy_patience: options.busy_patience,
+            busy_limit: options.busy_limit,
             // SQLite's default, not set yet.
             synchronous: None,
             next_checkpoint: CHECKPOINT_PAGES,
@@ -358,7 +358,7 @@ struct Worker {
     committed: watch::Sender<u64>,
     path: PathBuf,
     busy_timeout: Duration,
-    busy_patience: Duration,
+    busy_limit: Duration,
     synchronous: Option<Durability>,
     next_checkpoint: u32,
     /// When the log is truncated to erase a deleted seal, if no write comes before.
@@ -412,7 +412,7 @@ impl Worker {
             // Another program has the database locked: temporary. The queue is bounded, so that its callers wait as
             // well.
             let temporary = failed.at_once && failed.error.kind() == StorageErrorKind::Busy;
-            if !temporary || began.elapsed() >= self.busy_patience || self.queue.lock().closed {
+            if !temporary || began.elapsed() >= self.busy_limit || self.queue.lock().closed {
                 break failed;
             }
         };

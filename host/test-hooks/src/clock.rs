@@ -4,7 +4,7 @@
 //! time has passed, and cannot be set.
 //!
 //! In builds with debug assertions a test can set both for one host: `OSTLER_TEST_CLOCK` names a file with two numbers,
-//! the milliseconds by which the wall clock and the uptime are ahead of the machine's. `OSTLER_TEST_PATIENCE_MS`
+//! the milliseconds by which the wall clock and the uptime are ahead of the machine's. `OSTLER_TEST_CLIENT_LIMIT_MS`
 //! shortens the time that a host waits for slow clients.
 
 use std::time::Duration;
@@ -30,19 +30,19 @@ pub fn uptime() -> Duration {
     uptime.saturating_add(Duration::from_millis(u64::try_from(shift().1).unwrap_or(0)))
 }
 
-/// How long a client may take to finish a request: `usual`, unless a test overrides it.
+/// The time limit for a client that sends a request or reads an answer: `usual`, unless a test overrides it.
 #[cfg(debug_assertions)]
-pub fn patience(usual: Duration) -> Duration {
+pub fn client_time_limit(usual: Duration) -> Duration {
     use std::sync::LazyLock;
 
     static OVERRIDE: LazyLock<Option<Duration>> =
-        LazyLock::new(|| Some(Duration::from_millis(std::env::var("OSTLER_TEST_PATIENCE_MS").ok()?.parse().ok()?)));
+        LazyLock::new(|| Some(Duration::from_millis(std::env::var("OSTLER_TEST_CLIENT_LIMIT_MS").ok()?.parse().ok()?)));
     OVERRIDE.unwrap_or(usual)
 }
 
-/// How long a client may take to finish a request.
+/// The time limit for a client that sends a request or reads an answer.
 #[cfg(not(debug_assertions))]
-pub const fn patience(usual: Duration) -> Duration {
+pub const fn client_time_limit(usual: Duration) -> Duration {
     usual
 }
 

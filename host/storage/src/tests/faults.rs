@@ -237,7 +237,7 @@ fn write_waits_while_another_program_locks_the_database() {
 fn write_fails_if_the_database_stays_locked() {
     let home = Home::new();
     let short = std::time::Duration::from_millis(30);
-    let options = Options { busy_timeout: short / 3, busy_patience: short, ..Options::default() };
+    let options = Options { busy_timeout: short / 3, busy_limit: short, ..Options::default() };
     let storage = Storage::open(&home.path(), &options).unwrap();
     let _other = lock(&home);
     let error = storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().unwrap_err();
