@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::format;
 use super::output::{BAD, DIM, GOOD, complain};
 use super::table::{Cell, Table};
+use super::times;
 use ostler_protocol::methods::CreateAccessTokenParams;
 use ostler_protocol::{AccessClass, AccessToken, ApiError, ErrorKind};
 
@@ -116,19 +117,13 @@ fn table(tokens: &[AccessToken]) -> Table {
     table
 }
 
-/// A duration in seconds: a whole number with one of the units s, m, h, d.
+/// The lifetime of a token in seconds. A number without a unit is refused: it could be meant as days.
 fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a duration: a whole number and s, m, h or d, for example 30d");
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.get(..text.len() - 1).and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
-    match number.checked_mul(unit) {
-        Some(seconds) if (1..=315_360_000).contains(&seconds) => Ok(seconds),
+    if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{text:?} has no unit: use s, m, h or d, for example 30d"));
+    }
+    match times::parse_seconds(text)? {
+        seconds if (1..=315_360_000).contains(&seconds) => Ok(seconds),
         _ => Err("must be between 1s and 3650d".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ use super::input;
 use super::numbers;
 use super::payload::{self, PayloadArgs};
 use super::piped::{PipedArguments, Situation};
+use super::times;
 use ostler_protocol::{ApiError, ErrorKind};
 
 /// Where the prompt comes from.
@@ -69,7 +70,7 @@ pub(super) struct PayloadOptions {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::integer)]
     priority: Option<i64>,
     /// Time limit from the agent's start, 5s to 7d: 90s, 10m, 2h, 1d [default: see `runner.timeout_seconds`]
-    #[arg(long, value_name = "TIME", value_parser = payload::parse_seconds)]
+    #[arg(long, value_name = "TIME", value_parser = times::parse_seconds)]
     timeout: Option<u64>,
     /// Retry up to N times, at most 10, after a temporary failure [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::integer)]

@@ -215,21 +215,6 @@ pub(super) fn parse_flags(texts: &[String]) -> Result<BTreeMap<String, Value>, A
     Ok(flags)
 }
 
-/// Reads a duration: seconds, or a number with `s`, `m`, `h` or `d`.
-pub(super) fn parse_seconds(text: &str) -> Result<u64, String> {
-    let wrong = || "expected seconds, or a number with s, m, h or d: 90, 90s, 10m, 2h, 1d".to_owned();
-    let (digits, factor) = match text.char_indices().next_back() {
-        Some((at, 's')) => (text.get(..at), 1),
-        Some((at, 'm')) => (text.get(..at), 60),
-        Some((at, 'h')) => (text.get(..at), 3600),
-        Some((at, 'd')) => (text.get(..at), 86_400),
-        _ => (Some(text), 1),
-    };
-    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong)?;
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).ok_or_else(wrong)
-}
-
 /// Reads `--env`: `NAME=VALUE`, or `NAME` for the caller's own value.
 pub(super) fn parse_env(
     texts: &[String],
@@ -409,16 +394,6 @@ mod tests {
         assert_eq!(pointers, ["/harness/permissions", "/harness/processEnv", "/prompt"]);
         let error = build_here(PayloadArgs { base: Some(json!([])), ..args() }).unwrap_err();
         assert_eq!(error.message, "the payload must be a JSON object");
-    }
-
-    #[test]
-    fn parses_durations() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("0", 0)] {
-            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
-        }
-        for text in ["", "s", "-5", "+5", "1.5m", "5w", "5 m", "99999999999999999999", "9999999999999999999h", "ü"] {
-            assert!(parse_seconds(text).is_err(), "{text:?}");
-        }
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
+/// Reads a duration of whole seconds.
+pub(super) fn parse_seconds(text: &str) -> Result<u64, String> {
+    let simple = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b's' | b'm' | b'h' | b'd'));
+    let duration = simple.then(|| parse_duration(text).ok()).flatten();
+    let wrong = || "expected seconds, or numbers with s, m, h or d: 90, 90s, 10m, 2h30m, 1d".to_owned();
+    duration.map(|duration| duration.as_secs()).ok_or_else(wrong)
+}
+
 fn future(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let at = moment(text, now, Direction::Next).ok_or_else(|| format!("expected {MOMENTS}"))?;
     if at < now.timestamp() {
@@ -211,6 +219,18 @@ mod tests {
         }
         assert!(past("last week", &now()).unwrap_err().starts_with("expected how long ago"));
         assert_eq!(past("20000y", &now()).unwrap_err().split(' ').next(), Some("expected"));
+    }
+
+    #[test]
+    fn reads_whole_seconds_with_the_units_of_a_day() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("0", 0), ("2h30m", 9000)]
+        {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "s", "-5", "+5", "1.5m", "5w", "5 m", "99999999999999999999", "9999999999999999999h", "ü"] {
+            assert!(parse_seconds(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
