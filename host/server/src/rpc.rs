@@ -11,6 +11,7 @@ use super::duplex::PendingSubscriptions;
 use super::methods::{self, Method};
 use super::peer::Peer;
 use ostler_engine::{AuditEntry, Engine};
+use ostler_protocol::methods::MethodDescriptor;
 use ostler_protocol::{ApiError, AuditKind, ErrorKind};
 
 /// Maximum number of calls in one batch.
@@ -28,9 +29,6 @@ const MAX_BATCH_ANSWER: usize = 8 << 20;
 
 /// The parameter with variables of the caller. Its `PATH` decides which programs run.
 const VARIABLES: &str = "clientEnvironment";
-
-/// Methods with a start payload. It can be passed as the single element of an array, too.
-const START_METHODS: &[&str] = &["start_run", "send_conversation_message"];
 
 /// The caller of a method.
 #[derive(Clone, Debug)]
@@ -246,14 +244,17 @@ fn find(name: &str) -> Result<&'static Method, (i32, String)> {
     })
 }
 
+fn starts_run(method: &Method) -> bool {
+    MethodDescriptor::of(method.name).is_some_and(|descriptor| descriptor.starts_run)
+}
+
 /// Converts parameters to an object with names.
 fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String)> {
     match params {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
         Some(params @ Value::Object(_)) => Ok(params),
-        Some(Value::Array(mut values))
-            if START_METHODS.contains(&method.name) && matches!(*values, [Value::Object(_)]) =>
-        {
+        // The parameters of a method that starts a run can be the single element of an array, too.
+        Some(Value::Array(mut values)) if starts_run(method) && matches!(*values, [Value::Object(_)]) => {
             Ok(values.remove(0))
         }
         Some(Value::Array(values)) if values.len() <= method.params.len() => {
