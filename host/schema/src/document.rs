@@ -85,12 +85,12 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
             }));
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let known = sibling_properties(schema, &error.schema_path().to_string());
+            let known = sibling_properties(schema, error);
             problems.extend(unexpected.iter().map(|name| unknown_member(&pointer, name, &known)));
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            let known = sibling_properties(schema, &error.schema_path().to_string());
+            let known = sibling_properties(schema, error);
             let given = document.pointer(&pointer).and_then(Value::as_object);
             let mut unknown = given.into_iter().flat_map(|members| members.keys()).filter(|name| !known.contains(name));
             // A member with a misspelled name is one problem, not two.
@@ -190,9 +190,7 @@ fn object_schemas<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
 
 /// Both ends of the violated range, from the schema.
 fn bounds(schema: &Value, error: &jsonschema::ValidationError<'_>, names: [&str; 2], unit: &str) -> String {
-    let path = error.schema_path().to_string();
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    let at = resolve(schema, parent);
+    let at = parent_schema(schema, error);
     let limits = names.map(|name| at.and_then(|at| at.get(name)));
     let verb = if unit.is_empty() { "be" } else { "have" };
     match limits {
@@ -219,10 +217,8 @@ fn expects_null(error: &jsonschema::ValidationError<'_>) -> bool {
 /// The allowed values of a violated enumeration or choice of types, from the schema: the validator's error shortens long
 /// lists.
 fn allowed_values(schema: &Value, error: &jsonschema::ValidationError<'_>) -> String {
-    let path = error.schema_path().to_string();
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     let mut values = Vec::new();
-    if let Some(at) = resolve(schema, parent) {
+    if let Some(at) = parent_schema(schema, error) {
         collect_values(at, &mut values);
     }
     match values.as_slice() {
@@ -249,13 +245,18 @@ fn unknown_member(pointer: &str, name: &str, known: &[String]) -> Problem {
 }
 
 /// Names of the properties next to `…/additionalProperties` or `…/required` in the schema.
-fn sibling_properties(schema: &Value, path: &str) -> Vec<String> {
-    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    resolve(schema, parent)
+fn sibling_properties(schema: &Value, error: &jsonschema::ValidationError<'_>) -> Vec<String> {
+    parent_schema(schema, error)
         .and_then(|object| object.get("properties"))
         .and_then(Value::as_object)
         .map(|properties| properties.keys().cloned().collect())
         .unwrap_or_default()
+}
+
+/// The schema that contains the keyword that a document violates.
+fn parent_schema<'a>(schema: &'a Value, error: &jsonschema::ValidationError<'_>) -> Option<&'a Value> {
+    let path = error.schema_path().to_string();
+    resolve(schema, path.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
 /// Follows a schema path, `$ref` steps included.
