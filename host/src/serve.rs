@@ -111,7 +111,7 @@ impl LocalCommands for Local {
     fn diagnostics(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
         let (registry, _) =
             open_registry(paths, config, known_plugins(paths), Arc::new(ostler_plugin_host::NoLog), Arc::new(|_| ()))?;
-        Ok(ostler_engine::complaints(config, &registry))
+        Ok(ostler_engine::plugin_diagnostics(config, &registry))
     }
 
     fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named> {

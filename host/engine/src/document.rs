@@ -186,22 +186,15 @@ impl Document {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::test_support::redactor_masking;
     use ostler_protocol::chunk_bytes;
-    use ostler_redaction::{IgnoreFaults, Masks, OperatorRules, Redactor};
-
-    fn plain_redactor() -> RunRedactor {
-        let redactor = Redactor::compile(Vec::new(), OperatorRules::default()).unwrap();
-        RunRedactor::new(Arc::new(redactor), Arc::new(Masks::new([])), Arc::new(IgnoreFaults))
-    }
 
     fn pieces(reads: &[&[u8]]) -> (Vec<Vec<u8>>, u64) {
-        let mut document = Document::new(&plain_redactor());
+        let mut document = Document::new(&redactor_masking(&[]));
         let mut pieces: Vec<Piece> = reads.iter().filter_map(|read| document.push(read)).collect();
         pieces.extend(document.finish());
         let bytes = |piece: Piece| chunk_bytes(&json!(piece.chunk)).into_owned();
@@ -217,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_comes_in_pieces_of_bounded_size() {
-        let mut document = Document::new(&plain_redactor());
+        let mut document = Document::new(&redactor_masking(&[]));
         let read = vec![b'x'; 10_000];
         let mut come = 0;
         for _ in 0..1000 {
@@ -230,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_head_of_a_long_answer_ends_between_characters() {
-        let mut document = Document::new(&plain_redactor());
+        let mut document = Document::new(&redactor_masking(&[]));
         for _ in 0..4 {
             let text = "xä€".repeat(60_000);
             document.take(&text, text.len());

@@ -8,7 +8,7 @@
 //!
 //! - [`submit`] takes a request through every check, asks the policies, tries to prepare the command line, and
 //!   stores the run in one transaction. From then on it is acknowledged.
-//! - [`dispatch`](queue::dispatch) hands out slots. One lock guards the queue and the table of live runs together.
+//! - [`dispatch`](queue::dispatch) hands out slots. One lock guards the queue and the table of active runs together.
 //! - [`attempt`] is straight-line code on a thread of its own: prepare, policies, spawn, [`output_loop`](attempt::output_loop),
 //!   verdict. Guest calls, redaction and the child's pipes all happen on that thread, so that nothing is handed over
 //!   between a byte and its event, and a slow disk slows the child instead of filling memory.
@@ -90,8 +90,8 @@ pub use redactors::Redactors;
 pub use retention::RetentionService;
 pub use sandbox::{PROBE_VERB, SandboxService, probe_sandbox};
 pub use seal::SealError;
-pub use setup::complaints::complaints;
 pub use setup::decide::{admission, limits, plugin_folder};
+pub use setup::diagnostics::plugin_diagnostics;
 pub use setup::reload::{Files, Follow, Reloader};
 pub use setup::rules::load_redactor;
 pub use setup::settings::SettingsService;
@@ -102,21 +102,21 @@ pub use submit::Submitter;
 pub use submit::profile::Profiles;
 pub use tokens::ProviderTokens;
 
-/// What an engine is made of.
+/// The parts of an engine.
 pub struct Parts {
-    /// Where everything lies.
+    /// The paths of the host.
     pub paths: Paths,
     /// The configuration.
     pub config: Config,
-    /// The file that it was made of.
+    /// The file from which it was read.
     pub source: Source,
-    /// What was set at run time, over that.
+    /// The settings that override the file.
     pub set: Overrides,
-    /// Digests of the provider plugins that somebody has approved.
+    /// Digests of the approved provider plugins.
     pub approved: BTreeSet<String>,
-    /// What of it does not fit any more and is not in the configuration.
+    /// Settings that are no longer valid and not in the configuration.
     pub unfit: Vec<ConfigError>,
-    /// Called with what is in force, at the beginning and when it has changed.
+    /// Called with the active configuration, at the start and after each change.
     pub follow: Follow,
     /// The database.
     pub storage: Storage,
@@ -124,9 +124,9 @@ pub struct Parts {
     pub registry: Registry,
     /// Starts children.
     pub zygote: Zygote,
-    /// Whether the host ends itself when idle.
+    /// Whether the host ends by itself when it is idle.
     pub background: bool,
-    /// What went wrong when the plugins were loaded.
+    /// Problems of the plugins at their load.
     pub problems: Vec<String>,
 }
 
@@ -531,7 +531,7 @@ impl Engine {
     }
 }
 
-/// A plugin's failure, as a client sees it.
+/// The error of a plugin, for clients.
 fn plugin_error(error: &PluginError) -> ApiError {
     let problems: Vec<Problem> = error
         .problems()

@@ -1,4 +1,4 @@
-//! From what happened to an event that can be stored: redacted, and written as JSON once.
+//! Makes events that can be stored: redacted, and serialized once.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -34,7 +34,7 @@ impl Recorder {
         self.finish(payload, document.to_string())
     }
 
-    /// An event whose texts were redacted where they came from, in a stream.
+    /// An event whose texts were redacted before, in a stream.
     pub(crate) fn redacted(&self, payload: &Payload) -> NewEvent {
         let text = serde_json::to_string(payload).unwrap_or_else(|_| "{}".to_owned());
         self.finish(payload, text)
@@ -42,8 +42,7 @@ impl Recorder {
 
     /// `run.warning` with facts.
     pub(crate) fn warning(&self, code: WarningCode, message: impl Into<String>, facts: Value) -> NewEvent {
-        let warning = Warning { code, message: message.into(), facts: object(facts) };
-        self.event(&Payload::Warning(warning))
+        self.event(&Payload::Warning(self::warning(code, message, facts)))
     }
 
     /// `run.progress` with facts.
@@ -51,7 +50,7 @@ impl Recorder {
         self.event(&Payload::Progress(Progress { stage, facts: object(facts) }))
     }
 
-    /// A text without its secrets.
+    /// The redacted text.
     pub(crate) fn clean(&self, text: &str) -> String {
         self.redactor.redact(text).text.into_owned()
     }
@@ -64,6 +63,22 @@ impl Recorder {
             payload: text,
             timestamp: clock::now(),
         }
+    }
+}
+
+/// A warning with facts.
+pub(crate) fn warning(code: WarningCode, message: impl Into<String>, facts: Value) -> Warning {
+    Warning { code, message: message.into(), facts: object(facts) }
+}
+
+/// An event of a run, whose texts need no redaction.
+pub(crate) fn event_of_run(run: RunId, payload: &Payload) -> NewEvent {
+    NewEvent {
+        run_id: Some(run),
+        conversation_id: None,
+        kind: payload.kind(),
+        payload: to_value(payload).to_string(),
+        timestamp: clock::now(),
     }
 }
 

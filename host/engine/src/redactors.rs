@@ -1,4 +1,4 @@
-//! The redactors of the host: for what it stores of its own, for what it says to people, and for its log.
+//! The redactors of the host: for data that belongs to no run, for messages to people, and for its log.
 //!
 //! All of them use the rules that are active now and mask every provider token that the host has seen.
 
@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use crate::record;
 use crate::setup::CurrentConfig;
 use crate::tokens::SeenTokens;
-use ostler_protocol::{ApiError, RunId, WarningCode};
+use ostler_protocol::{ApiError, Payload, RunId, WarningCode};
 use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
 use ostler_storage::{Durability, Storage};
-use ostler_test_hooks::clock;
 
 /// Makes redactors from the active configuration.
 #[derive(Clone)]
@@ -40,24 +39,24 @@ impl Redactors {
         clean_error(&self.for_diagnostics(), error)
     }
 
-    /// Takes the secrets out of all texts of a document.
+    /// Redacts all texts of a document.
     pub fn redact_document(&self, document: &mut serde_json::Value) {
         self.for_diagnostics().redact_json(document);
     }
 
-    /// Redacts what belongs to no run.
+    /// For data that belongs to no run.
     pub(crate) fn for_data(&self) -> RunRedactor {
         RunRedactor::new(Arc::clone(&self.config.load().redactor), self.tokens.masks(), self.faults(None))
     }
 
-    /// Redacts the host's own words for people: problems, reasons, errors. They stay readable where a redactor plugin
-    /// fails, because they must say so.
+    /// For the host's messages to people: problems, reasons, errors. They stay readable if a redactor plugin fails, because
+    /// they report that.
     pub(crate) fn for_diagnostics(&self) -> RunRedactor {
         let redactor = Arc::clone(&self.config.load().redactor);
         RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
     }
 
-    /// Redacts the host's own log.
+    /// For the host's own log.
     pub(crate) fn for_log(&self) -> RunRedactor {
         // To log a fault of this redactor would redact again and recurse. The redactors of runs report the same faults.
         let redactor = Arc::clone(&self.config.load().redactor);
@@ -88,24 +87,15 @@ struct Faults {
 impl FaultSink for Faults {
     fn fault(&self, plugin: &str, fault: &Fault) {
         if should_log(plugin) {
-            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
+            tracing::error!(plugin, %fault, "a redactor plugin failed; the text that it did not check is withheld");
         }
         let Some(run) = self.run.filter(|_| !self.reported.swap(true, Ordering::Relaxed)) else { return };
-        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
-        let payload = serde_json::json!({
-            "code": WarningCode::PluginFailed,
-            "message": format!(
-                "the redactor plugin {plugin} failed; what it was to look at is withheld (`list_plugins` has the reason)"
-            ),
-            "plugin": plugin,
-        });
-        let event = ostler_protocol::NewEvent {
-            run_id: Some(run),
-            conversation_id: None,
-            kind: ostler_protocol::EventType::Warning,
-            payload: payload.to_string(),
-            timestamp: clock::now(),
-        };
+        // The message of the fault comes from the plugin and is omitted: the redactor that has just failed cannot redact it.
+        let message = format!(
+            "the redactor plugin {plugin} failed; the text that it did not check is withheld (`list_plugins` has the reason)"
+        );
+        let warning = record::warning(WarningCode::PluginFailed, message, serde_json::json!({"plugin": plugin}));
+        let event = record::event_of_run(run, &Payload::Warning(warning));
         drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
     }
 }

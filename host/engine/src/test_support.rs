@@ -32,7 +32,7 @@ use crate::tokens::ProviderTokens;
 use ostler_config::{Config, Overrides, Paths, Source};
 use ostler_plugin_host::{BUNDLED, Bundled, Registry, RegistryOptions};
 use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus, StartAfter};
-use ostler_redaction::{OperatorRules, Redactor, Rule};
+use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor, Rule, RunRedactor};
 use ostler_runner::{ExitStatus, ProbeOutcome, ProbeReport};
 use ostler_scheduler::{Admit, Job, Limits, Start};
 use ostler_storage::{
@@ -81,9 +81,18 @@ impl Fixture {
     }
 
     fn of(active: ActiveConfig) -> Self {
+        Self::with_parts(active, &Options::default())
+    }
+
+    /// With these options of the storage.
+    pub(crate) fn with_storage(options: &Options) -> Self {
+        Self::with_parts(active_config(""), options)
+    }
+
+    fn with_parts(active: ActiveConfig, options: &Options) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let storage = Storage::open(&folder.path().join("ostler.db"), &Options::default()).unwrap();
+        let storage = Storage::open(&folder.path().join("ostler.db"), options).unwrap();
         let config = CurrentConfig::new(active);
         let redactors = Redactors::new(config.clone(), storage.clone(), Arc::default());
         Self { folder, storage, config, redactors }
@@ -318,12 +327,24 @@ pub(crate) fn enqueue(dispatcher: &Dispatcher, run: RunId, after: Option<&StartA
     dispatcher.admit(job, after, |_, _| ()).unwrap();
 }
 
+/// A redactor without rules that masks these values under the name `thing`.
+pub(crate) fn redactor_masking(secrets: &[&str]) -> RunRedactor {
+    let secret = |value: &&str| KnownSecret { name: "thing".to_owned(), value: (*value).to_owned() };
+    let redactor = Redactor::compile(Vec::new(), OperatorRules::default()).unwrap();
+    RunRedactor::new(Arc::new(redactor), Arc::new(Masks::new(secrets.iter().map(secret))), Arc::new(IgnoreFaults))
+}
+
+/// The object with further fields.
+pub(crate) fn with_fields(mut object: Value, fields: Value) -> Value {
+    let (Value::Object(members), Value::Object(fields)) = (&mut object, fields) else { panic!("not an object") };
+    members.extend(fields);
+    object
+}
+
 /// A run that waits in the queue, as far as the storage knows, with these fields in its payload.
 pub(crate) fn insert_run_with(fixture: &Fixture, provider: &str, fields: Value) -> RunId {
     let mut run = new_run(provider, &fixture.folder());
-    let mut payload: Value = serde_json::from_str(&run.payload).unwrap();
-    payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    run.payload = payload.to_string();
+    run.payload = with_fields(serde_json::from_str(&run.payload).unwrap(), fields).to_string();
     fixture.insert(run)
 }
 

@@ -1,7 +1,7 @@
-//! Holds the answer of a run against the schema that was asked for, on a thread that can be left behind.
+//! Validates the answer of a run against the schema of its payload, on a thread that the attempt can abandon.
 //!
-//! The work of a check is counted before it is done ([`BoundedSchema`]), so that this takes moments. Should a check take
-//! longer all the same, neither a cancel nor a time-out nor the end of the host waits for it.
+//! The work of a check is counted before it is done ([`BoundedSchema`]), so that a check is short. If a check takes longer
+//! nevertheless, a cancel, a time limit and the end of the host do not wait for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -16,17 +16,17 @@ use ostler_schema::BoundedSchema;
 
 /// Longest time for one check.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How often the run is asked whether it still wants to know.
+/// Interval at which the check looks whether the run was interrupted.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// Checks at once, those included that nobody waits for any more.
+/// Maximum number of concurrent checks, abandoned ones included.
 const MOST_CHECKS: usize = 300;
-/// Checks that nobody waits for any more; while there are so many, no other begins.
+/// Abandoned checks that still run. At the maximum, no other check starts.
 const MOST_ABANDONED: usize = 4;
 
 static CHECKS: Counter = Counter(AtomicUsize::new(0));
 static ABANDONED: Counter = Counter(AtomicUsize::new(0));
 
-/// Counts what holds a [`Counted`].
+/// Number of existing [`Counted`] values.
 #[derive(Debug)]
 struct Counter(AtomicUsize);
 
@@ -34,7 +34,7 @@ struct Counter(AtomicUsize);
 struct Counted(&'static Counter);
 
 impl Counter {
-    /// None where there are so many already.
+    /// `None` if the maximum is reached.
     fn take(&'static self, most: usize) -> Option<Counted> {
         let counted = Counted(self);
         (self.0.fetch_add(1, Ordering::SeqCst) < most).then_some(counted)
@@ -51,10 +51,10 @@ impl Drop for Counted {
     }
 }
 
-/// What comes of the wish for structured output.
+/// The result of the request for structured output.
 ///
 /// # Errors
-/// What `interrupted` said before the check was over.
+/// What `interrupted` returned before the check had ended.
 pub(crate) fn check(
     wanted: &StructuredOutputSpec,
     output: Option<&str>,
@@ -70,11 +70,11 @@ pub(crate) fn check(
     };
     let (sender, receiver) = sync_channel(1);
     let (schema, owned) = (wanted.schema.clone(), text.to_owned());
-    // The receiver's end of this goes when nobody waits any more.
+    // The receiver is dropped when the attempt abandons the check.
     let (abandon, abandoned) = sync_channel::<Counted>(1);
     let started = spawn("answer", move || {
         let checked = check_now(&schema, &owned);
-        // Nobody listens if it took too long.
+        // The send fails if the attempt has abandoned the check.
         _ = sender.send(checked);
         drop((counted, abandoned));
     });
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// References that double at each level: more work than there is time.
+    /// References that double at each level: more work than the time limit allows.
     fn endless() -> StructuredOutputSpec {
         let mut definitions = serde_json::Map::new();
         for level in 0..40 {
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn interruption_ends_the_wait() {
-        // A document that takes longer to read than one look.
+        // A document that takes longer to parse than the interval.
         let long = format!("[{}0]", "0,".repeat(8 << 20));
         let wanted = StructuredOutputSpec { schema: json!({"type": "array"}), strict: None };
         let side = check(&wanted, Some(&long), &|| Some(StopReason::Canceled));

@@ -1,4 +1,4 @@
-//! Puts the end of an attempt on record: as the end of its run, or as the beginning of the next attempt.
+//! Records the end of an attempt: as the end of its run, or as a retry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use ostler_storage::{Durability, Outcome, Requeued, Storage, StorageError, Stora
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
-/// How often the end of a run is tried to be written where the disk is not to blame, and the pause between two tries.
+/// How often the end of a run is written again after an error that is not one of the file system, and the pause in between.
 const WRITE_TRIES: u32 = 30;
 const WRITE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -49,7 +49,7 @@ impl RunFinalizer {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The end of an attempt, with everything that follows from it.
+    /// Records the end of an attempt, and ends or requeues its run.
     pub(crate) fn conclude(
         &self,
         active_run: &Arc<ActiveRun>,
@@ -100,10 +100,10 @@ impl RunFinalizer {
         if ending.reason == EndReason::RateLimited
             && let Some(after) = ending.retry_after
         {
-            self.dispatcher.park(&loaded.record.summary.provider, after);
+            self.dispatcher.pause_lane(&loaded.record.summary.provider, after);
         }
         match after {
-            // A host that stops leaves the next attempt to its successor.
+            // A host that stops leaves the retry to the next host.
             Some((delay, carry)) if active_run.stop_cause() != Some(StopCause::Canceled) => {
                 self.requeue(active_run, loaded, recorder, &ending, events, facts, delay, &carry);
             }
@@ -157,7 +157,7 @@ impl RunFinalizer {
                 let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
                 let again = Requeue { lane, priority, since: queue_time, delay };
                 if !self.dispatcher.release(active_run, RunStatus::Queued, Some(again)) {
-                    // It was cancelled in the meantime.
+                    // It was canceled meanwhile.
                     self.end_waiting(active_run);
                 }
             }
@@ -171,7 +171,7 @@ impl RunFinalizer {
         }
     }
 
-    /// Ends a run, lets go of it, and settles with those that were to start after it.
+    /// Ends a run, releases its slot, and settles the runs that wait for it.
     fn end(
         &self,
         active_run: &Arc<ActiveRun>,
@@ -198,8 +198,8 @@ impl RunFinalizer {
         while let Err(error) = self.write_end(active_run.run(), &outcome, events.to_vec(), facts) {
             tries += 1;
             tracing::error!(run = %active_run.run(), %error, tries, "the end of a run was not stored");
-            // A full disk has room again one day. Until then the run keeps its slot, as the row says: nothing could
-            // start in its place, and whoever cancels it waits for the truth.
+            // A full disk can have space again. Until then the run keeps its slot, as its row says: no other run could
+            // start, and a caller that cancels the run waits for the recorded end.
             if self.stopping.load(Ordering::Relaxed) || (tries >= WRITE_TRIES && !error.of_the_file()) {
                 break;
             }
@@ -209,7 +209,7 @@ impl RunFinalizer {
         self.dispatcher.release(active_run, ending.status(), None);
     }
 
-    /// Writes the end of a run, once. That it had ended already is no error.
+    /// Writes the end of a run, once. It is not an error if the run has ended already.
     fn write_end(
         &self,
         run: RunId,
@@ -233,10 +233,10 @@ impl RunFinalizer {
         }
     }
 
-    /// Ends a run that waits, because it was cancelled; it is in nobody's hands but the caller's.
+    /// Ends a run that was canceled while it waited. Only the caller has it.
     pub(crate) fn end_waiting(&self, active_run: &Arc<ActiveRun>) {
         if active_run.stop_cause() == Some(StopCause::HostStops) {
-            // It goes on after the next start.
+            // The next host continues it.
             self.dispatcher.release(active_run, RunStatus::Queued, None);
             return;
         }
@@ -246,7 +246,7 @@ impl RunFinalizer {
         );
     }
 
-    /// Ends a run of which nothing is known but its id.
+    /// Ends a run that was not loaded: only its id is known.
     pub(crate) fn end_unloaded(&self, active_run: &Arc<ActiveRun>, ending: &AttemptOutcome) {
         let recorder = Recorder::new(Some(active_run.run()), None, self.redactors.for_data());
         self.end(active_run, &recorder, ending, &[], &Facts::default());
@@ -284,7 +284,7 @@ impl RunFinalizer {
     /// Ends a run that was running under a host that died.
     ///
     /// # Errors
-    /// If that cannot be written: the host must not go on beside a row that says that the run still runs.
+    /// If the end cannot be written: the host must not start while a row says that the run is running.
     pub(crate) fn end_interrupted(&self, run: RunId, message: &str) -> Result<(), StorageError> {
         let recorder = Recorder::new(Some(run), None, self.redactors.for_data());
         let ending = AttemptOutcome::new(EndReason::Interrupted, message);
@@ -292,7 +292,7 @@ impl RunFinalizer {
     }
 }
 
-/// An ending as it is stored.
+/// An outcome as it is stored.
 fn outcome(recorder: &Recorder, ending: &AttemptOutcome) -> Outcome {
     let end = RunEnd {
         exit_code: ending.exit_code(),
@@ -306,7 +306,7 @@ fn outcome(recorder: &Recorder, ending: &AttemptOutcome) -> Outcome {
     Outcome { status: ending.status(), end, usage: None, at: record::now() }
 }
 
-/// What is written beside the events.
+/// What is written in addition to the events.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     usage: Option<Usage>,
@@ -317,7 +317,7 @@ struct Facts {
 #[derive(Clone, Debug)]
 pub(crate) struct KnownSession {
     id: String,
-    /// Redaction has left it as it is, so that it can be resumed.
+    /// Whether redaction did not change it, so that it can be resumed.
     usable: bool,
 }
 
@@ -327,9 +327,9 @@ impl KnownSession {
         Self { usable: id == session, id }
     }
 
-    /// Puts it on record, with its run and the conversation of that.
+    /// Stores it with its run, and with the conversation of the run.
     pub(crate) fn write(&self, tx: &mut WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
-        message::keep_session(tx, run, &self.id, self.usable, record::now())
+        message::store_session(tx, run, &self.id, self.usable, record::now())
     }
 }
 
@@ -360,7 +360,7 @@ fn failed(loaded: &LoadedRun, ending: &AttemptOutcome) -> Failed {
     }
 }
 
-/// From 0 to 1. Without randomness every delay is the longest, which is safe.
+/// A random number from 0 to 1. If the system has no randomness, it is 1: the longest delay.
 fn random() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! The environment of a child: built from an allowlist, never the whole of anyone's.
+//! The environment of a child. It is built from an allowlist and never copied as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -9,16 +9,16 @@ use serde_json::Value;
 use ostler_protocol::{Problem, StartPayload, is_of_caller, matches_name, secret_like, words};
 use ostler_redaction::{KnownSecret, PLACEHOLDER};
 
-/// Pieces that were taken out of one payload and are looked for in the run's output.
+/// Maximum number of redacted pieces of a payload that are masked in the output of its run.
 const MAX_REMOVED: usize = 256;
 
-/// Where variables come from, weakest first.
+/// The sources of variables, lowest precedence first.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     /// The host's own environment.
     pub(crate) host: &'a BTreeMap<String, String>,
-    /// What the caller sent; where it is there, it alone answers for `PATH`, for the plugin's names, and for those base
-    /// variables that are the caller's to say.
+    /// What the caller sent. If present, it is the only source of `PATH`, of the plugin's names, and of the base variables
+    /// that describe the caller.
     pub(crate) caller: Option<&'a BTreeMap<String, String>>,
     /// Names of the base variables, which every child gets.
     pub(crate) base: &'a [String],
@@ -33,7 +33,7 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// What the child inherits, before the plugin's launch adds to it.
+    /// The variables of the child before the plugin's launch adds to them.
     pub(crate) fn inherited(&self) -> BTreeMap<String, String> {
         let base = |name: &str| self.base.iter().any(|pattern| matches_name(pattern, name));
         let mut variables: BTreeMap<String, String> = self
@@ -78,7 +78,7 @@ pub(crate) fn of_the_host(
     all
 }
 
-/// The search path that counts for a request.
+/// The search path of a request.
 pub(crate) fn search_path<'a>(
     host: &'a BTreeMap<String, String>,
     caller: Option<&'a BTreeMap<String, String>>,
@@ -87,7 +87,7 @@ pub(crate) fn search_path<'a>(
     configured.get("PATH").or_else(|| caller.unwrap_or(host).get("PATH")).map_or("", String::as_str)
 }
 
-/// What no process can be given: names that are empty or hold `=` or NUL, and values that hold NUL.
+/// The variables that no process can have: names that are empty or contain `=` or NUL, and values that contain NUL.
 pub(crate) fn unusable(at: &str, variables: &BTreeMap<String, String>) -> Vec<Problem> {
     let wrong = variables.iter().filter_map(|(name, value)| {
         let message = if name.is_empty() || name.contains(['=', '\0']) {
@@ -122,8 +122,8 @@ pub(crate) fn known_secrets(variables: &BTreeMap<String, String>, payload: &Star
         .collect()
 }
 
-/// The values that a run has in the open: names of users, databases, hosts and the like. Other variables may hold a password
-/// under a name that nobody knows as one's.
+/// The values that are not secret in a run: names of users, databases, hosts and the like. Other variables may contain a
+/// password although their names do not say so.
 pub(crate) fn open_values(variables: &BTreeMap<String, String>) -> BTreeSet<String> {
     const OPEN: [&str; 13] = [
         "database", "db", "dbname", "domain", "host", "hostname", "logname", "name", "owner", "project", "schema",
@@ -137,7 +137,7 @@ pub(crate) fn open_values(variables: &BTreeMap<String, String>) -> BTreeSet<Stri
         .collect()
 }
 
-/// What redaction took out of a document: the pieces of the true one that stand where the redacted one has placeholders.
+/// What redaction removed from a document: the pieces of the original that have placeholders in the redacted document.
 pub(crate) fn removed(document: &Value, redacted: &Value) -> Vec<KnownSecret> {
     let mut found = Vec::new();
     collect_removed(document, redacted, &mut found);
@@ -152,7 +152,7 @@ fn collect_removed(document: &Value, redacted: &Value, found: &mut Vec<KnownSecr
         }
         (Value::Object(members), Value::Object(shown)) => {
             for (name, value) in members {
-                // A name that was redacted itself has no counterpart; its value was taken out by its own look.
+                // A redacted name has no counterpart; its value was redacted for its own content.
                 if let Some(shown) = shown.get(name) {
                     collect_removed(value, shown, found);
                 }
@@ -162,17 +162,17 @@ fn collect_removed(document: &Value, redacted: &Value, found: &mut Vec<KnownSecr
     }
 }
 
-/// Walks along what both texts share. Where a placeholder stands, the true text has what was taken out. Lines that follow
-/// one another under one name are one piece: a document is more than its lines.
+/// Compares both texts. At the position of a placeholder, the original has the removed piece. Consecutive lines under one
+/// name are one piece: a document is masked as a whole.
 fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
     let (mut text, mut shown) = (text, shown);
-    // The name of the last piece of this text, if nothing stands after it so far.
+    // The name of the last piece, if no text has followed it.
     let mut last: Option<&str> = None;
     while let Some(at) = shown.find(PLACEHOLDER) {
         let Some((name, after)) = shown.get(at + PLACEHOLDER.len()..).and_then(|rest| rest.split_once(']')) else {
             return;
         };
-        // A text may hold a placeholder of its own, which both have.
+        // The original may contain the text of a placeholder, which both have.
         let (Some(rest), Some(before)) = (text.get(at..), shown.get(..at)) else { return };
         if !text.starts_with(before) {
             return;
@@ -184,7 +184,7 @@ fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
         }
         let next = after.find(PLACEHOLDER).map_or(after, |next| after.get(..next).unwrap_or_default());
         let end = match (next.is_empty(), next.len() == after.len()) {
-            // Nothing stands between this placeholder and the next, or the end: all of it belongs to the first.
+            // No text separates this placeholder from the next one or the end: the rest belongs to the first.
             (true, _) => Some(rest.len()),
             (false, true) => rest.len().checked_sub(next.len()).filter(|_| rest.ends_with(next)),
             (false, false) => rest.find(next),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_is_known() {
+    fn pieces_that_redaction_removed_are_found() {
         let pieces = |text: &str, shown: &str| {
             let found = removed(&json!({"a": [text], "b": 1}), &json!({"a": [shown], "b": 1}));
             found.into_iter().map(|secret| format!("{}={}", secret.name, secret.value)).collect::<Vec<_>>()
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_alone_answers_for_path_and_for_the_plugins_names() {
+    fn path_and_names_of_the_plugin_come_from_the_caller_alone() {
         let host = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old"), ("OTHER", "x")]);
         let caller = map(&[("PATH", "/caller"), ("OPENAI_API_KEY", "k"), ("HOME", "/evil"), ("OTHER", "y")]);
         let (base, inherit) =
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_alone_answers_for_language_time_and_proxies_that_are_base_variables() {
+    fn language_time_zone_and_proxies_come_from_the_caller_alone() {
         let host = map(&[("LANG", "C"), ("TZ", "UTC"), ("https_proxy", "http://old:1"), ("TERM", "dumb")]);
         let caller =
             map(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C.UTF-8"), ("TERM", "xterm"), ("HTTP_PROXY", "http://p")]);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_token_goes_before_what_is_inherited_and_a_payload_before_it() {
+    fn stored_token_overrides_inherited_variables_and_the_payload_overrides_it() {
         let host = map(&[("OPENAI_API_KEY", "host"), ("PATH", "/host")]);
         let (base, inherit) = (vec!["PATH".to_owned()], vec!["OPENAI_*".to_owned()]);
         let (configured, payload) = (map(&[("OPENAI_API_KEY", "configured")]), map(&[("OPENAI_API_KEY", "payload")]));
@@ -315,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_process_can_be_given_is_named() {
+    fn variables_that_no_process_can_have_are_named() {
         let found = unusable("/e", &map(&[("A=B", "1"), ("", "2"), ("PATH", "x\0y"), ("a/b", "fine")]));
         let pointers: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(pointers, ["/e/", "/e/A=B", "/e/PATH"]);
     }
 
     #[test]
-    fn only_the_credential_of_a_header_is_the_secret() {
+    fn scheme_of_a_header_is_not_part_of_the_secret() {
         let header = ("Authorization".to_owned(), "Bearer abcdef".to_owned());
         assert_eq!(header_secret((&header.0, &header.1)), ("Authorization", "abcdef"));
     }

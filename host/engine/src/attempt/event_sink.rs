@@ -38,7 +38,7 @@ impl<'a> RunEventSink<'a> {
         self.events
     }
 
-    /// Whether an event could not be stored.
+    /// Whether storing an event has failed.
     pub(crate) fn failed(&self) -> bool {
         self.output.check().is_err()
     }
@@ -74,7 +74,7 @@ impl<'a> RunEventSink<'a> {
         self.store_within_quota(self.recorder.redacted(payload));
     }
 
-    /// Stores a piece of output if the quota allows it, and gives the promise of its cursor.
+    /// Stores a piece of output if the quota allows it, and returns the pending cursor.
     pub(crate) fn store_piece(&mut self, payload: &Payload) -> Option<Pending<Vec<Written>>> {
         let event = self.recorder.redacted(payload);
         self.reserve(&event).then(|| {
@@ -131,7 +131,7 @@ impl<'a> RunEventSink<'a> {
     }
 }
 
-/// Waits until the pieces of a text are written, and gives their cursors.
+/// Waits until the pieces of a text are written, and returns their cursors.
 fn range((first, newest): Pieces) -> Option<PieceRange> {
     let first = first.wait().ok()?.first()?.cursor;
     let last = newest.map_or(Some(first), |newest| Some(newest.wait().ok()?.last()?.cursor));
@@ -142,46 +142,24 @@ fn range((first, newest): Pieces) -> Option<PieceRange> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-
-    use tempfile::TempDir;
-
     use super::*;
     use crate::attempt::event_translator::EventTranslator;
+    use crate::test_support::{Fixture, redactor_masking};
     use ostler_plugin_host::types as plugin;
     use ostler_protocol::{Chunk, Event};
-    use ostler_redaction::{IgnoreFaults, Masks, OperatorRules, Redactor, RunRedactor};
-    use ostler_storage::{EventFilter, Options, ReadLimit, Storage};
+    use ostler_storage::{EventFilter, Options};
 
-    /// A storage in a private folder, and a recorder of events without a run.
-    struct Fixture {
-        _folder: TempDir,
-        storage: Storage,
-        redactor: RunRedactor,
-        recorder: Recorder,
+    fn recorder() -> Recorder {
+        Recorder::new(None, None, redactor_masking(&[]))
     }
 
-    impl Fixture {
-        fn with(options: &Options) -> Self {
-            let folder = TempDir::new().unwrap();
-            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-            let storage = Storage::open(&folder.path().join("ostler.db"), options).unwrap();
-            let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-            let redactor = RunRedactor::new(redactor, Arc::new(Masks::new([])), Arc::new(IgnoreFaults));
-            let recorder = Recorder::new(None, None, redactor.clone());
-            Self { _folder: folder, storage, redactor, recorder }
-        }
+    fn sink<'a>(fixture: &Fixture, recorder: &'a Recorder, quota: u64) -> RunEventSink<'a> {
+        RunEventSink::new(RunId::generate(), recorder, fixture.storage.output(), quota)
+    }
 
-        fn sink(&self, quota: u64) -> RunEventSink<'_> {
-            RunEventSink::new(RunId::generate(), &self.recorder, self.storage.output(), quota)
-        }
-
-        fn stored(&self) -> Vec<Event> {
-            let limit = ReadLimit { events: 100, bytes: 1 << 20 };
-            self.storage.output().finish().wait().unwrap();
-            self.storage.read(|reader| reader.events_after(0, &EventFilter::default(), limit)).unwrap().events
-        }
+    fn stored(fixture: &Fixture) -> Vec<Event> {
+        fixture.storage.output().finish().wait().unwrap();
+        fixture.events(&EventFilter::default())
     }
 
     fn output(text: &str) -> Payload {
@@ -190,14 +168,14 @@ mod tests {
 
     #[test]
     fn output_beyond_the_quota_is_dropped_and_reported_once() {
-        let fixture = Fixture::with(&Options::default());
-        let mut sink = fixture.sink(100);
+        let (fixture, recorder) = (Fixture::new(), recorder());
+        let mut sink = sink(&fixture, &recorder, 100);
         sink.store_output(&output("fits"));
         sink.store_output(&output(&"x".repeat(100)));
         assert!(sink.store_piece(&output("fits no more")).is_none());
         sink.warn(WarningCode::InputUnread, "an event of the host", Value::Null);
         assert_eq!(sink.events(), 3);
-        let stored: Vec<Value> = fixture.stored().into_iter().map(|event| event.payload).collect();
+        let stored: Vec<Value> = stored(&fixture).into_iter().map(|event| event.payload).collect();
         assert_eq!(stored[0]["text"], "fits");
         let codes: Vec<&Value> = stored.iter().skip(1).map(|event| &event["code"]).collect();
         assert_eq!(codes, ["BUFFER_TRIMMED", "INPUT_UNREAD"]);
@@ -205,9 +183,9 @@ mod tests {
 
     #[test]
     fn whole_text_has_the_cursors_of_its_pieces() {
-        let fixture = Fixture::with(&Options::default());
-        let mut sink = fixture.sink(1 << 20);
-        let mut translator = EventTranslator::new(fixture.redactor.clone(), 0);
+        let (fixture, recorder) = (Fixture::new(), recorder());
+        let mut sink = sink(&fixture, &recorder, 1 << 20);
+        let mut translator = EventTranslator::new(redactor_masking(&[]), 0);
         let piece = |text: &str| plugin::TextPiece { message: "m".to_owned(), text: text.to_owned(), parent: None };
         // Each step has one event, so that the pieces are not joined.
         for event in [
@@ -219,7 +197,7 @@ mod tests {
             translator.translate(vec![event], &mut events);
             events.into_iter().for_each(|event| sink.emit(event));
         }
-        let stored = fixture.stored();
+        let stored = stored(&fixture);
         let [first, .., last, whole] = stored.as_slice() else { panic!("{stored:?}") };
         let expected = json!({"kind": "text", "message": "m", "fromCursor": first.cursor, "toCursor": last.cursor});
         assert_eq!(whole.payload, expected);
@@ -227,13 +205,14 @@ mod tests {
 
     #[test]
     fn nothing_is_stored_after_a_failure() {
-        let fixture = Fixture::with(&Options { max_pages: Some(400), ..Options::default() });
-        let mut sink = fixture.sink(u64::MAX);
+        let fixture = Fixture::with_storage(&Options { max_pages: Some(400), ..Options::default() });
+        let recorder = recorder();
+        let mut sink = sink(&fixture, &recorder, u64::MAX);
         while !sink.failed() {
             sink.store_output(&output(&"x".repeat(100_000)));
         }
-        let before = fixture.stored().len();
+        let before = stored(&fixture).len();
         sink.warn(WarningCode::InputUnread, "small enough", Value::Null);
-        assert_eq!(fixture.stored().len(), before);
+        assert_eq!(stored(&fixture).len(), before);
     }
 }

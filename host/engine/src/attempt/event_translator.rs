@@ -481,15 +481,11 @@ fn tool_use(call: plugin::ToolCall) -> ToolUse {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::sync::Arc;
-
     use super::*;
-    use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
+    use crate::test_support::redactor_masking;
 
     fn translate(max_tool_lines: u32, events: Vec<plugin::Semantic>) -> Vec<TranslatedEvent> {
-        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-        let redactor = RunRedactor::new(redactor, Arc::new(Masks::new([])), Arc::new(IgnoreFaults));
-        let mut translator = EventTranslator::new(redactor, max_tool_lines);
+        let mut translator = EventTranslator::new(redactor_masking(&[]), max_tool_lines);
         let mut out = Vec::new();
         translator.translate(events, &mut out);
         translator.finish(&mut out);
@@ -557,10 +553,7 @@ mod tests {
 
     #[test]
     fn secret_in_the_kind_of_a_plugin_event_is_redacted() {
-        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-        let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: "hunter2-hunter2".to_owned() }]);
-        let redactor = RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults));
-        let mut translator = EventTranslator::new(redactor, 0);
+        let mut translator = EventTranslator::new(redactor_masking(&["hunter2-hunter2"]), 0);
         let mut out = Vec::new();
         let fields = r#"{"kind": "y", "message": "hunter2-hunter2", "extra": 1}"#.to_owned();
         for kind in ["x.hunter2-hunter2", "progress"] {
@@ -578,10 +571,7 @@ mod tests {
     #[test]
     fn ids_are_redacted_alike_in_every_event() {
         const SECRET: &str = "hunter2-hunter2";
-        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-        let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() }]);
-        let mut translator =
-            EventTranslator::new(RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults)), 1);
+        let mut translator = EventTranslator::new(redactor_masking(&[SECRET]), 1);
         let piece = |text: &str| plugin::TextPiece {
             message: format!("msg {SECRET}"),
             text: text.to_owned(),

@@ -1,8 +1,8 @@
-//! A note that a child exists and waits: whether a run that was recorded as running had begun when its host died.
+//! A note that a child exists and waits: shows whether the child of a run was started when its host died.
 //!
 //! The record that an attempt runs is written before its child is released, so that no process runs without a record. A
 //! host that dies between the two leaves a run that is recorded as running and has done nothing. The note exists as long
-//! as the child has not been released; whoever finds it may queue the run again.
+//! as the child has not been released; a host that finds it may queue the run again.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,20 +13,20 @@ use crate::attempt::private_folders::PrivateFolders;
 use ostler_protocol::RunId;
 use ostler_runner::ProcessIdentity;
 
-/// The end of the note's name; before it, run and attempt.
+/// The suffix of the note's name, which follows the run and the attempt.
 const SUFFIX: &str = ".held";
 
-/// A child that waits. Dropped, the note is gone: then there is no child.
+/// A child that waits. Dropping it removes the note.
 #[derive(Debug)]
 pub(crate) struct Hold {
     note: PathBuf,
 }
 
 impl Hold {
-    /// Notes that this child waits. Call it before the attempt is recorded as running.
+    /// Writes the note that this child waits. Call it before the attempt is recorded as running.
     ///
     /// # Errors
-    /// Of the file system. Without the note, a host that dies leaves an interrupted run.
+    /// Errors of the file system. Without the note, a run whose host dies counts as interrupted.
     pub(crate) fn note(folder: &Path, run: RunId, attempt: u32, identity: &str) -> io::Result<Self> {
         let note = path(folder, run, attempt);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&note)?;
@@ -38,7 +38,7 @@ impl Hold {
     /// The child is about to be released.
     ///
     /// # Errors
-    /// If the note stays: then the child must not be released.
+    /// If the note cannot be removed: then the child must not be released.
     pub(crate) fn end(self) -> io::Result<()> {
         match fs::remove_file(&self.note) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -56,7 +56,7 @@ impl Drop for Hold {
 /// Whether the child of this attempt, as it was recorded, had not been released when its host died.
 pub(crate) fn was_held(folder: &Path, run: RunId, attempt: u32, recorded: Option<&str>) -> bool {
     let Some(recorded) = recorded else { return false };
-    // After a crash of the machine, a note that was removed may be back.
+    // After a crash of the machine, a removed note may exist again.
     let of_this_boot =
         serde_json::from_str::<ProcessIdentity>(recorded).is_ok_and(|identity| identity.is_of_this_boot());
     of_this_boot && fs::read(path(folder, run, attempt)).is_ok_and(|noted| noted == recorded.as_bytes())
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn attempt_was_held_only_between_its_note_and_the_end_of_it() {
+    fn attempt_is_held_only_between_its_note_and_the_release() {
         let folder = tempfile::tempdir().unwrap();
         let (run, here) = (RunId::generate(), this_boot());
         let held = |attempt, recorded: Option<&str>| was_held(folder.path(), run, attempt, recorded);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn note_of_another_boot_says_nothing_and_all_notes_are_removed() {
+    fn note_of_another_boot_is_ignored_and_all_notes_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (run, earlier) = (RunId::generate(), identity("00000000-0000-0000-0000-000000000000"));
         std::mem::forget(Hold::note(folder.path(), run, 1, &earlier).unwrap());

@@ -1,4 +1,4 @@
-//! From a prepared command line to a running child: files laid out, policies asked, identity on record.
+//! From a prepared command line to a running child: writes the files, asks the policies, and stores the child's identity.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ use ostler_storage::{Durability, EventFilter, ReadLimit, Started};
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
-/// Delays between tries of a spawn that failed for a reason that passes.
+/// Delays between tries of a spawn that failed with a transient error.
 const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
 /// All that a spawn needs.
@@ -50,21 +50,21 @@ pub(crate) struct PreparedLaunch {
     start: ostler_runner::Launch,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) recorder: Recorder,
-    /// What bounds the child.
+    /// The containment of the child.
     pub(crate) containment: Containment,
     sandbox: ostler_runner::Sandbox,
-    /// Served where the child has no network of its own.
+    /// The network of the child, if the host provides it.
     network: Option<sandbox::Served>,
-    /// Protected files that the child could make or replace, each with what it led to before.
+    /// Protected files that the child could create or replace, each with the target of its link before.
     pub(crate) unprotected: Vec<(PathBuf, Option<PathBuf>)>,
     folders: OpenFolders,
-    /// Removed with the attempt, and before the private folder, which knows what belongs to them.
+    /// Removed with the attempt, before the private folder, which contains them.
     _shims: Option<ostler_runner::Shims>,
     pub(crate) private: PrivateDir,
 }
 
 impl AttemptContext<'_> {
-    /// Everything short of asking the policies and starting the child.
+    /// Prepares the launch: everything before the policies are asked and the child is started.
     pub(crate) fn prepare(
         &self,
         provider: &Provider,
@@ -79,7 +79,7 @@ impl AttemptContext<'_> {
         let caller = loaded.caller.as_ref();
         let inherited =
             prepare::inherited(self.active, provider, &services.environment, caller, loaded.token(), &payload);
-        // What the child's own PATH finds is another matter: a run may set it, and an allowlist replaces it.
+        // Not the PATH of the child: a run may set that, and an allowlist replaces it.
         let path = search_path(&services.environment, caller, &provider.config.environment);
         let start =
             ostler_runner::resolve_launch(executable, path.as_ref()).map_err(|error| unresolved(executable, &error))?;
@@ -105,10 +105,10 @@ impl AttemptContext<'_> {
         };
         let mut prepared = prepare::prepare(&self.active.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         prepared.warnings.extend(dropped);
-        self.tell_new_warnings(&prepared);
-        if loaded.knows_nothing {
+        self.report_new_warnings(&prepared);
+        if loaded.lacks_session {
             let message = "the conversation has no session to go on from; the agent does not know what was said before";
-            self.output(vec![self.recorder.warning(WarningCode::SessionAbsent, message, Value::Null)]);
+            self.store_all(vec![self.recorder.warning(WarningCode::SessionAbsent, message, Value::Null)]);
         }
 
         let needs = instance.containment();
@@ -163,7 +163,7 @@ impl AttemptContext<'_> {
             private.write(&file.path, &file.contents, access).map_err(io_error)?;
         }
         // The launch's own variables may be secret too.
-        let recorder = self.widen(&environment);
+        let recorder = self.recorder_of_child(&environment);
         let mut known = known_secrets(&environment, &payload);
         known.extend(loaded.known_tokens.iter().cloned());
         refuse_visible_secrets(&prepared.launch.args, &known, &open_values(&environment))?;
@@ -206,7 +206,7 @@ impl AttemptContext<'_> {
                 let shims = plan.write(private).map_err(io_error)?;
                 variables.insert("PATH".to_owned(), shims.dir().display().to_string());
                 let facts = json!({"folder": shims.dir(), "programs": shims.names()});
-                self.output(vec![self.recorder.progress(ProgressStage::CliAllowlistPrepared, facts)]);
+                self.store_all(vec![self.recorder.progress(ProgressStage::CliAllowlistPrepared, facts)]);
                 Some(shims)
             }
             None => None,
@@ -220,7 +220,7 @@ impl AttemptContext<'_> {
             }
             if block.is_some() {
                 let names: Vec<&str> = plan.variables().collect();
-                self.output(vec![
+                self.store_all(vec![
                     self.recorder.progress(ProgressStage::ShellPreludePrepared, json!({"variables": names})),
                 ]);
             }
@@ -228,16 +228,18 @@ impl AttemptContext<'_> {
         Ok((shims, variables))
     }
 
-    /// Warnings that were not reported at the submit: the installed CLI may have changed since.
-    fn tell_new_warnings(&self, prepared: &Prepared) {
+    /// Reports warnings that were not reported at the submit: the installed CLI may have changed since.
+    fn report_new_warnings(&self, prepared: &Prepared) {
         let reported = &self.loaded.record.warnings;
         let new = prepared.warnings.iter().filter(|warning| {
             !reported.iter().any(|known| known.get("pointer").and_then(Value::as_str) == Some(warning.pointer.as_str()))
         });
-        self.output(new.map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect());
+        self.store_all(
+            new.map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect(),
+        );
     }
 
-    /// What the policies are asked about the attempt, from here on.
+    /// The request to the policies about the attempt.
     pub(crate) fn question<'q>(
         &'q self,
         provider: &'q Provider,
@@ -262,7 +264,7 @@ impl AttemptContext<'_> {
         })
     }
 
-    /// What was found at the stages before. Read only where a policy asks for it.
+    /// The findings of earlier stages. Read only if a policy asks for them.
     fn earlier_findings(&self) -> Result<Vec<EarlierFinding>, ApiError> {
         if !self.active.gate.wants("findings") {
             return Ok(Vec::new());
@@ -280,7 +282,7 @@ impl AttemptContext<'_> {
         Ok(findings.collect())
     }
 
-    /// Asks about the command line. Gives what the policies are asked from then on.
+    /// Asks the policies about the command line. Returns the request for later stages.
     pub(crate) fn judge<'q>(
         &self,
         question: PolicyRequest<'q>,
@@ -305,7 +307,7 @@ impl AttemptContext<'_> {
         };
         let (ruling, audit) = question.ask(&self.active.gate, &plugin::Action::Spawn(summary));
         let stage = audit.stage.clone();
-        self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
+        self.store_all(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit()?;
         Ok(question.after(&stage, ruling.findings))
     }
@@ -322,7 +324,7 @@ impl AttemptContext<'_> {
         })
     }
 
-    /// Starts the child. Its identity is on the disk before it runs, so that a later host can find it.
+    /// Starts the child. Its identity is stored before it runs, so that a later host can find it.
     pub(crate) fn spawn(
         &self,
         provider: &Provider,
@@ -336,7 +338,8 @@ impl AttemptContext<'_> {
             plugin::Channel::Pipes => Stdin::Bytes(launch.stdin.clone().unwrap_or_default()),
             plugin::Channel::Duplex => Stdin::Open,
             plugin::Channel::Pty => {
-                let message = format!("plugin {} wants a terminal, which this version has not", provider.plugin);
+                let message =
+                    format!("plugin {} needs a terminal, which this version does not support", provider.plugin);
                 return Err(ApiError::new(ErrorKind::PluginFailed, message).into());
             }
         };
@@ -369,7 +372,7 @@ impl AttemptContext<'_> {
                 plugin::OutputForm::Text => Output::Text,
             },
         };
-        self.output(vec![ready.recorder.progress(ProgressStage::SpawnPreparing, json!({"attempt": number}))]);
+        self.store_all(vec![ready.recorder.progress(ProgressStage::SpawnPreparing, json!({"attempt": number}))]);
         let mut delays = SPAWN_DELAYS.iter();
         let mut reported = false;
         loop {
@@ -386,7 +389,7 @@ impl AttemptContext<'_> {
                 return Err(self.spawn_failed(&error, cwd, ready));
             };
             let facts = json!({"delayMs": u64::try_from(delay.as_millis()).unwrap_or(0)});
-            self.output(vec![ready.recorder.warning(WarningCode::SpawnRetry, error.message, facts)]);
+            self.store_all(vec![ready.recorder.warning(WarningCode::SpawnRetry, error.message, facts)]);
             std::thread::sleep(*delay);
             self.check_stop()?;
         }
@@ -422,9 +425,9 @@ impl AttemptContext<'_> {
             let noted = Hold::note(self.services.private_folders.parent(), run, started.attempt, identity);
             noted.inspect_err(|error| tracing::warn!(%run, %error, "no note of a child that waits")).ok()
         });
-        // Where a run of a conversation begins is settled with its first start.
+        // The session that a run of a conversation resumes is chosen at its first start.
         let carry = self.loaded.carry.base.as_ref().and_then(|_| self.loaded.carry.to_text());
-        // Not urgent: events that were stored before must come before it.
+        // Not urgent: it must come after the events that were submitted before.
         let write = self.services.storage.write(Durability::Full, move |tx| {
             let goes_on = tx.set_running(run, &start)?;
             if let Some(carry) = carry.as_deref().filter(|_| goes_on) {
@@ -449,8 +452,8 @@ impl AttemptContext<'_> {
         Ok((child, proxy))
     }
 
-    /// Puts on record which program was started where, and what it is. Its arguments may hold the prompt, and stand in
-    /// the events of the run.
+    /// Records in the audit trail which program was started in which folder. Its arguments may contain the prompt; the
+    /// events of the run have them.
     fn audit_spawn(&self, provider: &Provider, cwd: &Path, ready: &PreparedLaunch) {
         let entry = AuditEntry::by_host(AuditKind::Spawn).run(self.loaded.run()).fact("provider", &provider.name);
         let entry = entry.fact("attempt", self.loaded.job.attempt).fact("executable", &ready.executable);
@@ -462,11 +465,11 @@ impl AttemptContext<'_> {
         match error.kind {
             SpawnErrorKind::NotFound => {
                 let path = ready.executable.display().to_string();
-                self.say(&Payload::CliMissing(CliMissing { path, install_hint: error.message.clone() }));
+                self.store(&Payload::CliMissing(CliMissing { path, install_hint: error.message.clone() }));
                 Stopped::Ending(AttemptOutcome::new(EndReason::CliMissing, message))
             }
             SpawnErrorKind::BadCwd => {
-                self.say(&Payload::CwdMissing(CwdMissing { path: cwd.to_owned(), message: error.message.clone() }));
+                self.store(&Payload::CwdMissing(CwdMissing { path: cwd.to_owned(), message: error.message.clone() }));
                 Stopped::Ending(AttemptOutcome::new(EndReason::CwdMissing, message))
             }
             SpawnErrorKind::SandboxUnavailable => {
@@ -488,8 +491,8 @@ fn io_error(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorKind::Io, error.to_string())
 }
 
-/// Why the program cannot be started by absolute paths. One that cannot be read is not started as it is: its interpreter
-/// could be any that the child's PATH finds.
+/// The error for a program that cannot be started by absolute paths. A program that cannot be read is not started: its
+/// interpreter could be any that the child's PATH finds.
 fn unresolved(executable: &Path, error: &LaunchError) -> ApiError {
     let kind = match error {
         LaunchError::Unreadable { .. } if executable.exists() => ErrorKind::Io,
@@ -498,8 +501,8 @@ fn unresolved(executable: &Path, error: &LaunchError) -> ApiError {
     ApiError::new(kind, error.to_string())
 }
 
-/// Arguments can be read by every process of the machine: a value that the host knows to be secret must not be there. The
-/// measure is that of redaction: an ordinary word may be an argument, but no password in one.
+/// Every process of the machine can read arguments, so they must not contain known secrets. The criterion is that of
+/// redaction: an ordinary word may be an argument, but not a password in one.
 fn refuse_visible_secrets(args: &[String], known: &[KnownSecret], open: &BTreeSet<String>) -> Result<(), ApiError> {
     // A flag and its value are two arguments.
     let pairs = args.windows(2).filter(|pair| pair.first().is_some_and(|flag| flag.starts_with('-')));
@@ -531,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_word_may_be_an_argument_and_no_password_in_one() {
+    fn ordinary_word_is_refused_only_in_the_position_of_a_password() {
         let known = [("DB_PASSWORD", "postgres"), ("APP_PASSWORD", "alexander"), ("USE_TOKEN", "true")];
         for args in [
             &["--dbname=postgres"][..],
@@ -553,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn a_telling_value_may_be_in_no_argument() {
+    fn identifiable_value_is_refused_in_every_argument() {
         let document = "{\n  \"kind\": \"plain-thing\",\n  \"password\": \"kettle-orbit\"\n}";
         let known = [("DB_PASSWORD", "postgres"), ("APP_TOKEN", "swordfish"), ("APP_SECRET", document)];
         for (args, name) in [

@@ -1,4 +1,4 @@
-//! One stream of a child: bytes become lines, and lines become redacted text.
+//! Decodes one stream of a child: bytes into lines, and lines into redacted text.
 
 use ostler_protocol::{Chunk, StreamMetrics};
 use ostler_redaction::{RunRedactor, StreamRedactor};
@@ -33,7 +33,7 @@ impl LineDecoder {
         }
     }
 
-    /// Bytes and lines so far.
+    /// Number of bytes and lines so far.
     pub(crate) const fn metrics(&self) -> StreamMetrics {
         self.metrics
     }
@@ -48,13 +48,13 @@ impl LineDecoder {
         self.metrics.lines = lines;
     }
 
-    /// Takes the bytes of one read, and gives the lines that they complete.
+    /// Adds the bytes of one read, and returns the lines that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Batch> {
         let batch = self.splitter.push(bytes);
         self.count_lines(batch)
     }
 
-    /// Gives the last line, if it has no line end.
+    /// Returns the last line, if it has no line end.
     pub(crate) fn finish(&mut self) -> Option<Batch> {
         let batch = self.splitter.finish();
         self.count_lines(batch)
@@ -84,7 +84,7 @@ impl LineDecoder {
         DecodedText { chunk: self.chunk(ready, cut, batch.lossy()), cut }
     }
 
-    /// Gives the text that was held back.
+    /// Returns the text that was held back.
     pub(crate) fn flush(&mut self) -> Option<Chunk> {
         let mut rest = String::new();
         self.redactor.finish(&mut rest);
@@ -105,21 +105,16 @@ impl LineDecoder {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::sync::Arc;
-
     use super::*;
-    use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
+    use crate::test_support::redactor_masking;
 
     const SECRET: &str = "hunter2-hunter2";
 
     fn decoder(shown: usize) -> LineDecoder {
-        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-        let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() }]);
-        let redactor = RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults));
-        LineDecoder::new(LineCaps { transcript: 1000, shown }, &redactor)
+        LineDecoder::new(LineCaps { transcript: 1000, shown }, &redactor_masking(&[SECRET]))
     }
 
-    /// Everything that the decoder gives for these reads, with the number of redactions.
+    /// Everything that the decoder returns for these reads, with the number of redactions.
     fn decode(decoder: &mut LineDecoder, reads: &[&str]) -> (String, u64, bool) {
         let (mut text, mut redactions, mut cut) = (String::new(), 0, false);
         let mut take = |chunk: Option<Chunk>| {

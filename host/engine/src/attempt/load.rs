@@ -1,4 +1,4 @@
-//! A run as storage knows it when its turn comes.
+//! Loads a run from the database when it gets its slot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use ostler_redaction::KnownSecret;
 use ostler_schema::validate_document;
 use ostler_storage::Storage;
 
-/// A run as storage knows it when its turn comes.
+/// A run as it is stored when it gets its slot.
 pub(crate) struct LoadedRun {
     pub(crate) record: RunRecord,
     pub(crate) job: JobRecord,
     pub(crate) carry: RetryState,
     pub(crate) payload: StartPayload,
     pub(crate) caller: Option<BTreeMap<String, String>>,
-    /// The stored token of its provider, or why it cannot be had.
+    /// The stored token of its provider, or why it cannot be read.
     pub(crate) token: Result<Option<TokenVariable>, ApiError>,
-    /// Every token that the host knows, to be masked whoever says it.
+    /// Every token that the host knows. All are masked.
     pub(crate) known_tokens: Vec<KnownSecret>,
-    /// What redaction took out of the stored payload, to be masked whatever it looks like where it turns up.
+    /// What redaction removed from the stored payload. It is masked wherever it occurs.
     pub(crate) removed: Vec<KnownSecret>,
-    /// It follows other messages of its conversation, and nobody knows their session.
-    pub(crate) knows_nothing: bool,
+    /// Whether it follows other messages of its conversation whose session is not known.
+    pub(crate) lacks_session: bool,
 }
 
 impl LoadedRun {
@@ -48,7 +48,7 @@ impl LoadedRun {
         harness.resume_session_id.as_deref()
     }
 
-    /// Whether the caller named the session to resume. That of a conversation is the host's choice.
+    /// Whether the caller named the session to resume. The host chooses that of a conversation.
     pub(crate) fn names_session(&self) -> bool {
         let harness = self.record.payload.get("harness");
         let field = |name: &str| harness.and_then(|harness| harness.get(name));
@@ -56,7 +56,7 @@ impl LoadedRun {
             || field("continueSession") == Some(&true.into())
     }
 
-    /// What the plugin is to prepare: once the session is known to be gone, the payload does not ask for it any more.
+    /// The payload for the plugin: it does not name a session that is known to be invalid.
     pub(crate) fn effective(&self) -> StartPayload {
         let mut payload = self.payload.clone();
         if let Some(harness) = payload.harness.as_mut().filter(|_| self.carry.without_resume) {
@@ -72,7 +72,7 @@ impl LoadedRun {
     }
 }
 
-/// Loads runs whose turn has come.
+/// Loads runs that have got a slot.
 pub(crate) struct RunLoader {
     pub(crate) storage: Storage,
     pub(crate) sealer: Arc<Sealer>,
@@ -80,10 +80,10 @@ pub(crate) struct RunLoader {
 }
 
 impl RunLoader {
-    /// A run with its true payload, and with what its conversation adds to that.
+    /// A run with its original payload, and with the session of its conversation.
     ///
     /// # Errors
-    /// Where it cannot be read, or its true values are gone.
+    /// If it cannot be read, or its sealed values no longer exist.
     pub(crate) fn load(&self, run: RunId, active: &ActiveConfig) -> Result<LoadedRun, ApiError> {
         let gone = || ApiError::not_found("run", run);
         let (record, job, carry, seal) = self
@@ -104,7 +104,7 @@ impl RunLoader {
         };
         let removed = environment::removed(&document, &record.payload);
         let mut payload = validate_document::<StartPayload>(document)?;
-        let mut knows_nothing = false;
+        let mut lacks_session = false;
         if let Some(id) = record.summary.conversation_id {
             let (conversation, place) =
                 self.storage.read(|reader| Ok((reader.conversation(id)?, reader.position_in_conversation(run)?)))?;
@@ -113,12 +113,12 @@ impl RunLoader {
             if let Some(session) = &carry.base.get_or_insert_with(found).session {
                 message::resume(&mut payload, session);
             }
-            knows_nothing = first && place > Some(1) && !message::brings_session(&payload);
+            lacks_session = first && place > Some(1) && !message::brings_session(&payload);
         }
         self.tokens.load();
         let token = self.tokens.for_run(active, &record.summary.provider);
         let known_tokens = self.tokens.seen().known();
-        Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
+        Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, lacks_session })
     }
 }
 

@@ -1,4 +1,4 @@
-//! One attempt of a run, from its slot to its end: straight-line code on a thread of its own.
+//! One attempt of a run, from its slot to its end: sequential code on a thread of its own.
 
 pub(crate) mod answer;
 pub(crate) mod conclude;
@@ -53,18 +53,18 @@ use ostler_redaction::{FaultSink, Masks, RunRedactor};
 use ostler_runner::{Prepared, SpawnError, SpawnSpec, StopSignal};
 use ostler_storage::{Storage, StorageError};
 
-/// Most bytes of a file that the child left for the plugin.
+/// Maximum size of a file that the child wrote for the plugin.
 const MAX_COLLECTED: usize = 8 << 20;
 
-/// What is known of an attempt when it has ended.
+/// The result of an attempt.
 pub(crate) struct Attempted {
     pub(crate) ending: AttemptOutcome,
     pub(crate) metrics: Option<Metrics>,
-    /// Of this attempt alone.
+    /// The usage of this attempt alone.
     pub(crate) usage: Option<Usage>,
     /// The CLI's session at the end.
     pub(crate) session: Option<String>,
-    /// Whether the agent said anything.
+    /// Whether the agent has printed any text.
     pub(crate) has_text: bool,
 }
 
@@ -114,17 +114,17 @@ impl AttemptRunner {
                 return;
             }
         };
-        // One for everything that redacts for this attempt, so that a fault is reported once.
+        // One sink for all redactors of this attempt, so that a fault is reported once.
         let faults = self.redactors.faults(Some(loaded.run()));
         let recorder = recorder(&active, &loaded, &self.inherited(&active, &loaded), &faults);
-        let (widened, began) = (OnceCell::new(), Instant::now());
+        let (child_recorder, began) = (OnceCell::new(), Instant::now());
         let stage = AttemptContext {
             services: &self.services,
             active: &active,
             active_run,
             loaded: &loaded,
             recorder: &recorder,
-            widened: &widened,
+            child_recorder: &child_recorder,
             faults: &faults,
             began,
         };
@@ -137,11 +137,11 @@ impl AttemptRunner {
             ))
         });
         // This recorder masks every value that the child was given, so its output must go through it.
-        let recorder = widened.get().unwrap_or(&recorder);
+        let recorder = child_recorder.get().unwrap_or(&recorder);
         let concluded =
             catch_unwind(AssertUnwindSafe(|| self.finalizer.conclude(active_run, &loaded, recorder, attempted)));
         if concluded.is_err() {
-            // The slot must come back, and whoever cancels must not wait for ever.
+            // The slot must be released, and a caller that cancels the run must not wait for ever.
             tracing::error!(run = %active_run.run(), "the end of an attempt panicked");
             let ending =
                 AttemptOutcome::new(EndReason::HostFailed, "a defect in the host ended the run; its log says more");
@@ -149,7 +149,7 @@ impl AttemptRunner {
         }
     }
 
-    /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
+    /// The variables that the child of a run inherits. None if its provider no longer exists: then there is no child.
     fn inherited(&self, active: &ActiveConfig, loaded: &LoadedRun) -> BTreeMap<String, String> {
         let provider = active.provider(&loaded.record.summary.provider);
         provider.map_or_else(
@@ -186,7 +186,7 @@ fn recorder(
     Recorder::new(Some(loaded.run()), conversation, redactor)
 }
 
-/// How an attempt ends that never came to run a child, as the error says it.
+/// The outcome of an attempt that failed with this error before its child was started.
 fn ending_of(error: ApiError) -> AttemptOutcome {
     let reason = match error.kind {
         ErrorKind::CliMissing => EndReason::CliMissing,
@@ -218,24 +218,24 @@ impl From<StorageError> for Stopped {
     }
 }
 
-/// One attempt under way.
+/// One attempt in progress.
 pub(crate) struct AttemptContext<'a> {
     pub(crate) services: &'a AttemptServices,
     pub(crate) active: &'a Arc<ActiveConfig>,
     active_run: &'a Arc<ActiveRun>,
     pub(crate) loaded: &'a LoadedRun,
-    /// Knows what the child inherits.
+    /// Masks the variables that the child inherits.
     pub(crate) recorder: &'a Recorder,
-    /// Knows besides what the plugin gives the child, once that is known.
-    widened: &'a OnceCell<Recorder>,
+    /// Masks also the variables that the plugin adds, once they are known.
+    child_recorder: &'a OnceCell<Recorder>,
     faults: &'a Arc<dyn FaultSink>,
     began: Instant,
 }
 
 impl AttemptContext<'_> {
-    /// The recorder that knows all that the child is given; the first call says what that is.
-    pub(crate) fn widen(&self, environment: &BTreeMap<String, String>) -> Recorder {
-        self.widened.get_or_init(|| recorder(self.active, self.loaded, environment, self.faults)).clone()
+    /// The recorder that masks all variables of the child. The first call sets the variables.
+    pub(crate) fn recorder_of_child(&self, environment: &BTreeMap<String, String>) -> Recorder {
+        self.child_recorder.get_or_init(|| recorder(self.active, self.loaded, environment, self.faults)).clone()
     }
 
     fn perform(&self) -> Attempted {
@@ -252,7 +252,7 @@ impl AttemptContext<'_> {
         let provider = self.active.provider(&self.loaded.record.summary.provider)?;
         let instance = provider.instance()?;
         if let Err(error) = &self.loaded.token {
-            // Without it the CLI might take another login.
+            // Without the token, the CLI might use another login.
             let ending = AttemptOutcome::new(EndReason::Authentication, error.message.clone());
             return Err(Stopped::Ending(AttemptOutcome { hint: error.hint.clone(), ..ending }));
         }
@@ -263,7 +263,7 @@ impl AttemptContext<'_> {
             .services
             .sandbox
             .check_folders(&self.loaded.payload, &cwd)
-            .inspect_err(|error| self.say_missing(&cwd, error))?;
+            .inspect_err(|error| self.report_missing(&cwd, error))?;
         let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
         let grants = self.services.grants.for_policies()?;
         let question = self.judge(self.question(provider, &snapshot, &cwd, &ready, &grants)?, &ready)?;
@@ -295,7 +295,7 @@ impl AttemptContext<'_> {
             max_tool_lines: harness.limits.and_then(|limits| limits.max_tool_result_lines).unwrap_or(0),
             time_limit: Duration::from_millis(self.loaded.payload.timeout_ms()),
         });
-        // Its last events belong before the run's end.
+        // Its last events must come before the end of the run.
         if let Some(proxy) = proxy {
             proxy.close();
         }
@@ -312,7 +312,7 @@ impl AttemptContext<'_> {
         Err(Stopped::Ending(AttemptOutcome::new(reason, message)))
     }
 
-    /// The folder that was checked when the run was submitted, if it is still that.
+    /// The folder that was checked when the run was submitted, if it still resolves to the same path.
     fn working_folder(&self) -> Result<PathBuf, Stopped> {
         let wanted = self.loaded.payload.cwd.as_ref().unwrap_or(&self.loaded.record.summary.cwd);
         let found = check::working_folder(wanted).and_then(|found| {
@@ -323,19 +323,19 @@ impl AttemptContext<'_> {
             Err(ApiError::new(ErrorKind::CwdMissing, message))
         });
         found.map_err(|error| {
-            self.say_missing(wanted, &error);
+            self.report_missing(wanted, &error);
             error.into()
         })
     }
 
-    fn say_missing(&self, folder: &Path, error: &ApiError) {
+    fn report_missing(&self, folder: &Path, error: &ApiError) {
         if error.kind == ErrorKind::CwdMissing {
             let path = folder.to_owned();
-            self.say(&Payload::CwdMissing(CwdMissing { path, message: error.message.clone() }));
+            self.store(&Payload::CwdMissing(CwdMissing { path, message: error.message.clone() }));
         }
     }
 
-    /// Protected files that the run has made: nothing can be mounted where nothing is.
+    /// Reports protected files that the run has created: a file that does not exist cannot be protected by a mount.
     fn report_created_files(&self, ready: &PreparedLaunch) {
         let now = |path: &Path| std::fs::symlink_metadata(path).ok().map(|_| std::fs::read_link(path).ok());
         let made = ready
@@ -349,20 +349,20 @@ impl AttemptContext<'_> {
             );
             ready.recorder.warning(WarningCode::ProtectedFileMade, message, json!({"path": path}))
         });
-        self.output(events.collect());
+        self.store_all(events.collect());
     }
 
     fn installed(&self, provider: &Arc<Provider>) -> Result<Installed, Stopped> {
         self.services.capabilities.installed(self.active, provider, self.loaded.caller.as_ref()).map_err(|error| {
             if error.kind == ErrorKind::CliMissing {
                 let install_hint = error.hint.clone().unwrap_or_default();
-                self.say(&Payload::CliMissing(CliMissing { path: error.message.clone(), install_hint }));
+                self.store(&Payload::CliMissing(CliMissing { path: error.message.clone(), install_hint }));
             }
             error.into()
         })
     }
 
-    /// What the plugin and the host make of it.
+    /// The result of the attempt, according to the plugin and the host.
     fn finish(&self, output: OutputResult, ready: &PreparedLaunch, spawned: Duration) -> Attempted {
         let exit = output.exit.status;
         let outcome = output.transcript.and_then(|mut transcript| {
@@ -373,7 +373,7 @@ impl AttemptContext<'_> {
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
-        // Work that was done in time is not late because its CLI was waited for.
+        // Work that was complete in time is not late if its CLI was waited for.
         let ran = if output.stop_reason == StopReason::WorkDone { Duration::ZERO } else { output.ran };
         let interrupted = || {
             let late = || (ran + ended.elapsed() > limit).then_some(StopReason::TimedOut);
@@ -392,7 +392,7 @@ impl AttemptContext<'_> {
         let session = output.translator.session().cloned();
         if session.as_ref().is_some_and(|session| session.origin == plugin::SessionOrigin::Replaced) {
             let message = "the CLI started a new session instead of resuming the given one";
-            self.output(vec![ready.recorder.warning(WarningCode::SessionReplaced, message, Value::Null)]);
+            self.store_all(vec![ready.recorder.warning(WarningCode::SessionReplaced, message, Value::Null)]);
             if ending.reason == EndReason::Completed && self.loaded.names_session() {
                 ending = AttemptOutcome { reason: EndReason::ResumeInvalid, message: message.to_owned(), ..ending };
             }
@@ -449,22 +449,22 @@ impl AttemptContext<'_> {
         outcome::own_usage(total, resumed, &earlier.and_then(Result::ok).unwrap_or_default())
     }
 
-    /// An event of the time before the plugin has prepared anything.
-    pub(crate) fn say(&self, payload: &Payload) {
-        self.output(vec![self.recorder.event(payload)]);
+    /// Stores an event before the plugin has prepared the launch.
+    pub(crate) fn store(&self, payload: &Payload) {
+        self.store_all(vec![self.recorder.event(payload)]);
     }
 
-    pub(crate) fn output(&self, events: Vec<NewEvent>) {
+    pub(crate) fn store_all(&self, events: Vec<NewEvent>) {
         if !events.is_empty() {
             drop(self.services.storage.append(events));
         }
     }
 }
 
-/// `cut_short` says that the host has ended the child.
+/// The exit status for the plugin. `cut_short` is true if the host has ended the child.
 const fn exit_status(status: ostler_runner::ExitStatus, reason: &StopReason, cut_short: bool) -> plugin::ExitStatus {
     let (code, signal) = match status {
-        // The host has ended it, which says nothing about the work.
+        // The host has ended the child: its status is not that of the work.
         _ if matches!(reason, StopReason::WorkDone) => (None, None),
         ostler_runner::ExitStatus::Code(code) => (Some(code), None),
         ostler_runner::ExitStatus::Signal(signal) => (None, Some(signal)),
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn plugin_is_told_of_a_denial_as_a_cancel_only_where_the_host_has_ended_the_child() {
+    fn denial_is_a_cancel_for_the_plugin_only_if_the_host_has_ended_the_child() {
         let denied = StopReason::Denied(Denial { message: String::new(), hint: None });
         let canceled = |reason: &StopReason, cut_short| {
             exit_status(ostler_runner::ExitStatus::Code(0), reason, cut_short).canceled

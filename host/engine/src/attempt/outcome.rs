@@ -1,4 +1,4 @@
-//! What became of an attempt: the adapter's reading, the exit, and what the host itself knows, put together.
+//! The outcome of an attempt, determined from the plugin's result, the exit status, and what the host itself knows.
 
 use std::time::Duration;
 
@@ -14,24 +14,23 @@ use ostler_runner::ExitStatus;
 use ostler_storage::SessionUsage;
 use ostler_test_hooks::clock;
 
-/// Most tokens, or millionths of a US dollar, that one run can have used; a plugin that says more is mistaken, and its
-/// figure is left out.
+/// Maximum plausible number of tokens, or millionths of a US dollar, of one run. A larger figure of a plugin is dropped.
 const MAX_USAGE: u64 = 1_000_000_000_000;
 
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AttemptOutcome {
     pub(crate) reason: EndReason,
-    /// Finer, in the plugin's words.
+    /// A more precise code, defined by the plugin.
     pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) exit: Option<ExitStatus>,
-    /// The answer, not redacted; or the beginning of the one that stands at `answer`.
+    /// The answer, not redacted; or the beginning of the answer that `answer` locates.
     pub(crate) final_text: Option<String>,
-    /// Where the answer is stored piece by piece.
+    /// The events that contain the answer in pieces.
     pub(crate) answer: Option<Box<AnswerPlace>>,
-    /// What the CLI gave for the schema.
+    /// The structured output of the CLI.
     pub(crate) structured: Structured,
     pub(crate) retry_after: Option<Duration>,
 }
@@ -51,7 +50,7 @@ impl AttemptOutcome {
         }
     }
 
-    /// Where a run stands that ends so.
+    /// The status of a run that ends with this outcome.
     pub(crate) const fn status(&self) -> RunStatus {
         match self.reason {
             EndReason::Completed => RunStatus::Completed,
@@ -73,35 +72,36 @@ impl AttemptOutcome {
     }
 }
 
-/// What came of the wish for structured output.
+/// The result of the request for structured output.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Structured {
-    /// Nobody asked for it, or the attempt did not get that far.
+    /// It was not requested, or the attempt ended before it.
     NotAsked,
-    /// It fits the schema.
+    /// It matches the schema.
     Valid(Value),
-    /// It does not, or nothing came.
+    /// It does not match, or there is none.
     Invalid { errors: Vec<Problem>, value: Value },
 }
 
-/// What the host itself knows about the end of the child.
+/// Why the host has ended the child, if it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
     /// It ended by itself.
     Nothing,
-    /// Somebody cancelled the run.
+    /// The run was canceled.
     Canceled,
-    /// Its time was up.
+    /// The time limit was exceeded.
     TimedOut,
     /// The host ends.
     HostStops,
     /// The output could not be stored.
     StorageFailed,
-    /// The CLI did not end although its work was done.
+    /// The CLI did not exit after its work was complete.
     WorkDone,
-    /// A policy denied a tool use, and that ends runs.
+    /// A policy denied a tool use, and denials are configured to end runs.
     Denied(Denial),
-    /// The output is not understood any more, so that no policy would see further tool uses, and that ends runs.
+    /// The output can no longer be read, so that no policy would see further tool uses, and denials are configured to end
+    /// runs.
     Unreadable,
 }
 
@@ -121,10 +121,9 @@ impl From<StopCause> for StopReason {
     }
 }
 
-/// Puts the end together. What the host did wins over what the CLI says: a run that was cancelled stays so, even if the
-/// CLI then finishes its work. Of what was `printed`, where standard output is the answer, nothing may be missing, and
-/// there must be something of it unless the plugin says otherwise. `interrupted` is asked while an answer is held against
-/// its schema.
+/// Determines the outcome. What the host did overrides the result of the CLI: a canceled run stays canceled, even if the
+/// CLI then completes its work. If standard output is the answer, `printed` must be complete, and not empty unless the
+/// plugin accepts that. `interrupted` is called while an answer is validated.
 pub(crate) fn conclude(
     side: StopReason,
     exit: ExitStatus,
@@ -139,7 +138,7 @@ pub(crate) fn conclude(
         Err(reason) => (None, Some(reason)),
     };
     let said = outcome.as_ref().and_then(|outcome| outcome.final_text.as_deref());
-    // Where standard output is the answer, an empty text of the plugin says only that printing nothing is right.
+    // If standard output is the answer, an empty text of the plugin means that an empty answer is accepted.
     let (may_be_silent, printed) = match said {
         Some("") => (true, printed),
         Some(_) => (true, None),
@@ -166,7 +165,7 @@ pub(crate) fn conclude(
         StopReason::Denied(denial) => {
             Some(AttemptOutcome { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) })
         }
-        // Nobody can say what became of an output that is not understood.
+        // Nothing is known about output that could not be read.
         StopReason::Nothing | StopReason::WorkDone | StopReason::Unreadable => None,
     };
     if let Some(ending) = ended_by_host(side) {
@@ -240,7 +239,7 @@ const fn failure_reason(kind: plugin::FailureKind) -> EndReason {
     }
 }
 
-/// How long to wait for that time; a day at most.
+/// The delay until this time; a day at most.
 pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
     const LONGEST: Duration = Duration::from_secs(86_400);
     let delay = match time {
@@ -253,8 +252,8 @@ pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
     delay.min(LONGEST)
 }
 
-/// Tokens and cost of one attempt, from the running total that the CLI reported. If that counts the whole session, what
-/// is recorded of the session's earlier runs is taken off; where nothing is recorded, the figure is marked.
+/// Tokens and cost of one attempt, from the running total that the CLI reported. If the total counts the whole session,
+/// the recorded usage of earlier runs of the session is subtracted; if none is recorded, the figure is marked.
 pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[SessionUsage]) -> Usage {
     let plausible = |reported: Option<u64>| reported.filter(|amount| *amount <= MAX_USAGE);
     let reported = Usage {
@@ -291,7 +290,7 @@ pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[Session
     }
 }
 
-/// The sum of two. A number that neither has stays unknown.
+/// The sum of two. A number that is in neither stays unknown.
 pub(crate) fn add(left: &Usage, right: &Usage) -> Usage {
     let sum = |left: Option<u64>, right: Option<u64>| match (left, right) {
         (None, None) => None,
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_run_stays_so_even_if_the_cli_finishes() {
+    fn canceled_run_stays_canceled_if_the_cli_completes() {
         let ending = conclude(StopReason::Canceled, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.status(), RunStatus::Canceled);
         let ending = conclude(StopReason::TimedOut, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn run_that_a_policy_ended_has_failed_even_if_the_cli_finishes() {
+    fn run_that_a_policy_ended_has_failed_if_the_cli_completes() {
         let denial = Denial { message: "no shells".to_owned(), hint: Some("do without".to_owned()) };
         let side = StopReason::Denied(denial);
         let ending = conclude(side, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
@@ -349,21 +348,21 @@ mod tests {
     }
 
     #[test]
-    fn run_that_was_ended_because_nothing_reads_its_output_has_failed_for_that() {
+    fn run_that_was_ended_because_its_output_cannot_be_read_has_failed_as_unreadable() {
         let ending =
             conclude(StopReason::Unreadable, ExitStatus::Code(0), Err("trap".to_owned()), None, None, None, &|| None);
         assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PluginFailed));
     }
 
     #[test]
-    fn run_whose_cli_was_ended_after_its_work_has_the_adapters_outcome() {
+    fn run_whose_cli_was_ended_after_its_work_has_the_outcome_of_the_plugin() {
         let ending =
             conclude(StopReason::WorkDone, ExitStatus::Signal(15), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!((ending.status(), ending.final_text.as_deref()), (RunStatus::Completed, Some("done")));
     }
 
     #[test]
-    fn the_exit_code_is_not_the_verdict() {
+    fn exit_code_does_not_override_the_outcome_of_the_plugin() {
         let ending = conclude(StopReason::Nothing, ExitStatus::Code(3), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.status(), RunStatus::Completed);
         assert!(ending.non_zero_exit());

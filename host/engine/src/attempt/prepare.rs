@@ -1,4 +1,4 @@
-//! From a start payload to a command line: what the plugin is asked, and what its answer leaves out.
+//! From a start payload to a command line: calls the plugin, and checks what its result omits.
 //!
 //! The same code runs when a run is submitted, so that the user learns of problems early, and before each attempt.
 
@@ -21,9 +21,9 @@ use ostler_protocol::{
     ApiError, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode, StartPayload,
 };
 
-/// What a run is about. Without it the agent would work on nothing, so dropping it is no matter of a warning.
+/// The input of a run. Without it the agent would have no task, so that dropping it is an error.
 const PIPED_CONTENT: &str = "/harness/pipedContent";
-/// Longest argument that the system takes (Linux: 32 pages).
+/// Longest argument that the system accepts (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
 
 /// One attempt, as far as a command line depends on it.
@@ -38,15 +38,15 @@ pub(crate) struct Attempt<'a> {
     /// Session to resume, if any: the payload's, unless it has turned out to be invalid.
     pub(crate) resume: Option<&'a str>,
     pub(crate) private_dir: &'a Path,
-    /// What the child inherits.
+    /// The variables that the child inherits.
     pub(crate) inherited: &'a BTreeMap<String, String>,
-    /// What bounds it.
+    /// Its containment.
     pub(crate) containment: &'a Containment,
     /// Whether the grant of its folder trusts the settings of the repository.
     pub(crate) trusted_settings: bool,
 }
 
-/// A command line, and what it does not honour.
+/// A command line, and the warnings about fields that it ignores.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) request: plugin::RunRequest,
@@ -54,7 +54,7 @@ pub(crate) struct Prepared {
     pub(crate) warnings: Vec<CompatibilityWarning>,
 }
 
-/// What the child of a run inherits. `token` is the variable of a stored token and its value; when a run is submitted, the
+/// The variables that the child of a run inherits. `token` is the variable of a stored token and its value; when a run is submitted, the
 /// value is empty.
 pub(crate) fn inherited(
     active: &ActiveConfig,
@@ -80,9 +80,9 @@ pub(crate) fn inherited(
 /// Asks the plugin for the command line.
 ///
 /// # Errors
-/// `INVALID_PARAMS` where the plugin refuses the payload or what was piped would be lost; `UNENFORCEABLE` where something restricts the agent that
-/// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`, also where the plugin sets variables that it
-/// may not set.
+/// `INVALID_PARAMS` if the plugin refuses the payload, or if piped input would be lost; `UNENFORCEABLE` if a restriction
+/// cannot be enforced and the operator has not allowed that; `PLUGIN_FAILED`, also if the plugin sets variables that it may
+/// not set.
 pub(crate) fn prepare(
     policy: &PolicyConfig,
     instance: &ProviderInstance,
@@ -125,7 +125,7 @@ pub(crate) fn prepare(
     Ok(Prepared { request, launch, warnings })
 }
 
-/// A plugin hands its children, runs and probes alike, what it has declared, and nothing that loads code into them.
+/// A plugin may set only the variables that it has declared for its runs and probes, and none that load code.
 ///
 /// # Errors
 /// `PLUGIN_FAILED` with every variable that it may not set.
@@ -149,7 +149,7 @@ pub(crate) fn check_variables(
         .hint("replace the plugin, or let the operator add the names to [policy] allow_environment in config.toml"))
 }
 
-/// What a plugin reports must be about the payload: text that is not a pointer would restrict nothing, and no user would see it.
+/// A plugin may report only pointers into the payload: another text would be no restriction, and no user would see it.
 fn check_dropped(instance: &ProviderInstance, dropped: &[plugin::DroppedOption]) -> Result<(), ApiError> {
     let sound = |pointer: &str| {
         pointer.is_empty() || (pointer.starts_with('/') && pointer.len() <= 1024 && !pointer.contains(char::is_control))
@@ -176,7 +176,7 @@ fn unenforceable(against: &[&plugin::DroppedOption]) -> ApiError {
     error.hint("leave it out, or let the operator name it in [policy] allow_unenforced")
 }
 
-/// Whether what stands at that pointer restricts the agent, whatever the plugin thinks of it.
+/// Whether the value at this pointer restricts the agent.
 fn restricts(payload: &Value, pointer: &str) -> bool {
     let Some(asked) = payload.pointer(pointer) else { return false };
     let Some(field) = pointer.strip_prefix("/harness/") else { return false };
@@ -186,7 +186,7 @@ fn restricts(payload: &Value, pointer: &str) -> bool {
         "permissions/approvalPolicy" => asked != "never",
         _ => {
             let rest = field.split_once('/').map_or("", |(_, rest)| rest);
-            // An entry of the list that is dropped is one tool less.
+            // A dropped entry of the list is one tool less.
             field == "tools"
                 || field.starts_with("cliAllowlist")
                 || matches!(field, "limits/maxBudgetUsd" | "limits/maxTurns")
@@ -202,7 +202,7 @@ fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
     for (block, list) in [("images", payload.harness().images), ("files", payload.harness().files)] {
         for (index, attachment) in list.iter().enumerate() {
             let laid_out = lay_out(block, attachment, attempt.private_dir);
-            // The bytes stay with the host.
+            // The plugin does not get the bytes.
             if let Some(Value::Object(fields)) = document.pointer_mut(&format!("/harness/{block}/{index}"))
                 && fields.shift_remove("dataUrl").is_some()
             {
@@ -235,7 +235,7 @@ fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
     }
 }
 
-/// Where an attachment's bytes lie, or will.
+/// The file of an attachment, which may not exist yet.
 fn lay_out(block: &str, attachment: &Attachment, private_dir: &Path) -> plugin::Attachment {
     let (path, size) = match (&attachment.path, &attachment.data_url) {
         (Some(path), _) => (path.clone(), std::fs::metadata(path).map_or(0, |found| found.len())),
@@ -256,7 +256,7 @@ fn attachment_path(block: &str, attachment: &Attachment) -> PathBuf {
     PathBuf::from("attachments").join(block).join(&attachment.name)
 }
 
-/// The attachments whose bytes came with the payload, and where they belong in the private folder.
+/// The attachments whose bytes are in the payload, and their paths in the private folder.
 pub(crate) fn attachments(payload: &StartPayload) -> Result<Vec<(String, Vec<u8>)>, String> {
     let harness = payload.harness();
     let blocks = [("images", harness.images), ("files", harness.files)];
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_restricts_is_known_without_the_plugin() {
+    fn restricting_fields_are_known_without_the_plugin() {
         let payload = json!({"harness": {
             "permissions": {"sandboxMode": "read-only", "networkAccess": true, "approvalPolicy": "never"},
             "tools": ["file_read"], "limits": {"maxTurns": 3, "timeoutMs": 6000}, "systemPrompt": "x",

@@ -1,6 +1,6 @@
-//! Whether an attempt that failed is tried again, and when.
+//! Decides whether a failed attempt is retried, and when.
 //!
-//! Pure: the caller gives the randomness.
+//! A pure function: the caller passes the random number.
 
 use std::time::Duration;
 
@@ -16,35 +16,35 @@ pub(crate) struct Failed {
     pub(crate) reason: EndReason,
     /// The child's exit code was not zero, or it died by a signal.
     pub(crate) non_zero_exit: bool,
-    /// Retries that were made so far, the automatic new start without resume not counted.
+    /// Number of retries so far, without the automatic restart without resume.
     pub(crate) retries_made: u32,
     /// `maxRetries` of the payload.
     pub(crate) max_retries: u32,
     /// `retryBackoffMs` of the payload.
     pub(crate) backoff: Duration,
-    /// What the provider said about when to come again.
+    /// The delay that the provider demands.
     pub(crate) retry_after: Option<Duration>,
-    /// The attempt was to resume a session.
+    /// Whether the attempt resumed a session.
     pub(crate) resumed: bool,
-    /// The session was named by the caller, who wants that one and no other.
+    /// Whether the caller named the session, so that no other one may replace it.
     pub(crate) named_session: bool,
-    /// The automatic new start without resume was made already.
+    /// Whether the run was restarted without resume already.
     pub(crate) restarted_without_resume: bool,
 }
 
-/// What is to be done.
+/// What follows from a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The run has failed.
     End,
-    /// The same once more after a delay. Counts as a retry.
+    /// Another attempt after a delay. Counts as a retry.
     Retry(Duration),
-    /// Once more at once, without the session that is not known any more. Does not count.
+    /// Another attempt at once, without the session, which is no longer known. Does not count as a retry.
     RestartWithoutResume,
 }
 
-/// Decides. `random` is drawn from 0 to 1 and spreads the delay (full jitter), so that runs that failed together do not
-/// come back together; what the provider demanded is never cut short by it.
+/// Decides. `random` is between 0 and 1 and spreads the delay (full jitter), so that runs that failed together are not
+/// retried together. It never shortens the delay that the provider demands.
 pub(crate) fn decide(failed: Failed, random: f64) -> Decision {
     if failed.reason == EndReason::ResumeInvalid {
         return if failed.resumed && !failed.named_session && !failed.restarted_without_resume {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_transient_failures_are_retried() {
         for reason in EndReason::ALL {
             let expected = matches!(
                 reason,
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_resume_starts_anew_exactly_once() {
+    fn invalid_resume_restarts_the_run_exactly_once() {
         let first = Failed { resumed: true, max_retries: 0, ..failed(EndReason::ResumeInvalid) };
         assert_eq!(decide(first, 0.5), Decision::RestartWithoutResume);
         let again = Failed { restarted_without_resume: true, ..first };
@@ -117,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_the_caller_named_is_not_replaced_by_a_new_one() {
+    fn session_that_the_caller_named_is_not_replaced_by_a_new_one() {
         let named = Failed { resumed: true, named_session: true, ..failed(EndReason::ResumeInvalid) };
         assert_eq!(decide(named, 0.5), Decision::End);
     }
 
     #[test]
-    fn what_the_provider_demands_is_waited_for() {
+    fn delay_that_the_provider_demands_is_not_shortened() {
         let limited = Failed { retry_after: Some(Duration::from_secs(90)), ..failed(EndReason::RateLimited) };
         assert_eq!(decide(limited, 1.0), Decision::Retry(Duration::from_secs(90)));
     }

@@ -1,27 +1,27 @@
-//! What the engine must remember of a run from attempt to attempt.
+//! The state of a run that is kept from attempt to attempt.
 
 use serde::{Deserialize, Serialize};
 
 use ostler_protocol::StartAfter;
 
-/// Stored with the run's job as JSON, and gone with the run's end. Nothing in it is secret.
+/// Stored as JSON with the job of the run, and deleted when the run ends. Contains no secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RetryState {
-    /// Retries so far, the automatic new start not counted.
+    /// Number of retries so far, without the automatic restart.
     pub(crate) retries: u32,
-    /// The session to resume is not known any more: the run starts anew.
+    /// The session to resume is no longer known: the run starts a new one.
     pub(crate) without_resume: bool,
-    /// For a run of a conversation, once it has been started: where it began.
+    /// For a run of a conversation that was started: its starting point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<Base>,
-    /// The runs that it is to start after.
+    /// The runs after which it starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<StartAfter>,
 }
 
-/// The conversation as a run's first attempt found it. Later attempts begin there again and not where the attempt before
-/// broke off: its session has the prompt already.
+/// The session of the conversation when the first attempt of a run started. Later attempts start from it again, not from
+/// where the attempt before stopped: that session has the prompt already.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Base {
     /// The session that the run resumes.
@@ -29,7 +29,7 @@ pub(crate) struct Base {
 }
 
 impl RetryState {
-    /// Reads what was stored. What cannot be read is as good as nothing.
+    /// Reads a stored state. A state that cannot be read counts as the default.
     pub(crate) fn read(text: Option<&str>) -> Self {
         text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_version_stored_is_read() {
+    fn state_of_an_earlier_version_is_read() {
         let read = RetryState::read(Some(r#"{"retries": 2, "withoutResume": true}"#));
         assert_eq!(read, RetryState { retries: 2, without_resume: true, base: None, after: None });
         assert_eq!(RetryState::read(None), RetryState::default());

@@ -1,5 +1,5 @@
-//! The end of a run's work, which its CLI can outlive: it has sent its last event, and then waits for something that never
-//! comes.
+//! Detects the end of a run's work. A CLI can stay running after it has sent its last event, because it waits for something
+//! that never comes.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 use ostler_config::RunnerConfig;
 use ostler_plugin_host::types::{Notice, Semantic};
 
-/// Code of the notice by which a transcript says that the work is done.
+/// Code of the notice with which a transcript reports that the work is complete.
 const WORK_DONE: &str = "work-done";
-/// Code of the notice by which it says that the CLI goes on although it must not.
+/// Code of the notice with which it reports that the CLI continues although it must not.
 const STOP: &str = "stop";
-/// Code of the notice by which it says that more work has begun.
+/// Code of the notice with which it reports that more work has begun.
 const TURN_STARTED: &str = "turn-started";
 
-/// Whether the work is done, as far as the transcript says.
+/// Whether the work is complete, according to the transcript.
 #[derive(Debug)]
 pub(crate) struct Work {
     linger: Duration,
@@ -26,9 +26,9 @@ pub(crate) struct Work {
 #[derive(Clone, Debug)]
 struct Done {
     since: Instant,
-    /// What the CLI still waits for.
+    /// Number of tasks for which the CLI still waits.
     background: Vec<Value>,
-    /// Whether the CLI is to be ended at once, whatever it does.
+    /// Whether the CLI must be ended at once.
     stop: bool,
 }
 
@@ -37,7 +37,7 @@ impl Work {
         Self { linger: runner.linger(), background: runner.background(), done: None }
     }
 
-    /// Takes what a step says of the work out of its events.
+    /// Removes the notices about the work from the events of a step, and applies them.
     pub(crate) fn hear(&mut self, events: &mut Vec<Semantic>) {
         events.retain(|event| {
             match event {
@@ -59,7 +59,7 @@ impl Work {
         });
     }
 
-    /// When a CLI that has not ended by then is to be ended. Nothing while there is work.
+    /// When the CLI must be ended if it has not exited. `None` while there is work.
     pub(crate) fn until(&self) -> Option<Instant> {
         let done = self.done.as_ref()?;
         if done.stop {
@@ -68,12 +68,12 @@ impl Work {
         done.since.checked_add(if done.background.is_empty() { self.linger } else { self.background })
     }
 
-    /// Whether the CLI is to be ended at once.
+    /// Whether the CLI must be ended at once.
     pub(crate) fn stopped(&self) -> bool {
         self.done.as_ref().is_some_and(|done| done.stop)
     }
 
-    /// How long the work has been done, and what the CLI still waits for.
+    /// For how long the work has been complete, and how many tasks the CLI still waits for.
     pub(crate) fn lingered(&self) -> Option<(Duration, &[Value])> {
         self.done.as_ref().map(|done| (done.since.elapsed(), done.background.as_slice()))
     }
@@ -88,7 +88,7 @@ fn background(notice: &Notice) -> Vec<Value> {
     }
 }
 
-/// Whether the agent is at work again.
+/// Whether the agent has continued its work.
 fn goes_on(event: &Semantic) -> bool {
     match event {
         Semantic::TextDelta(_)
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn codes_stand_in_the_vocabulary() {
+    fn codes_are_listed_in_the_plugin_guide() {
         for code in [WORK_DONE, STOP, TURN_STARTED] {
             assert!(ostler_plugin::vocabulary::notices::ALL.contains(&code), "{code}");
         }
     }
 
     #[test]
-    fn done_work_gives_the_cli_a_time_to_end() {
+    fn cli_has_a_grace_period_after_its_work() {
         let mut work = work();
         let mut events = vec![notice("plan", None), notice(WORK_DONE, None)];
         assert_eq!(left(&work), None);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn background_work_gives_more_time_until_it_has_ended() {
+    fn background_work_extends_the_grace_period_until_it_has_ended() {
         let mut work = work();
         work.hear(&mut vec![notice(WORK_DONE, Some(r#"{"background":[{"id":"1"}]}"#))]);
         assert_eq!(left(&work), Some(300));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_takes_back_that_the_cli_is_to_stop() {
+    fn order_to_end_the_cli_cannot_be_revoked() {
         let mut work = work();
         let mut events = vec![notice(STOP, None), notice(TURN_STARTED, None), notice(WORK_DONE, None)];
         work.hear(&mut events);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn another_turn_takes_back_that_the_work_is_done() {
+    fn another_turn_revokes_that_the_work_is_complete() {
         let mut work = work();
         work.hear(&mut vec![notice(WORK_DONE, None)]);
         work.hear(&mut vec![notice(TURN_STARTED, None)]);

@@ -232,20 +232,16 @@ fn semantic_part(event: Semantic) -> Part {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
+    use crate::test_support::redactor_masking;
 
     const SECRET: &str = "xq7-plain-words-of-a-secret";
 
     fn redactor() -> RunRedactor {
-        let secret = KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() };
-        let redactor = Redactor::compile(Vec::new(), OperatorRules::default()).unwrap();
-        RunRedactor::new(Arc::new(redactor), Arc::new(Masks::new([secret])), Arc::new(IgnoreFaults))
+        redactor_masking(&[SECRET])
     }
 
     fn rewrite(events: Vec<Event>) -> Vec<Event> {

@@ -1,4 +1,5 @@
-//! What the policies are asked about a run, and the record of their answer: put together alike at every stage.
+//! The request to the policies about a run, and the record of their decision. They are built in the same way at every
+//! stage.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ pub(crate) struct PolicyRequest<'a> {
     /// 0 before the first attempt.
     pub(crate) attempt: u32,
     pub(crate) provider: &'a Provider,
-    /// Who asked for the run.
+    /// The origin of the run.
     pub(crate) origin: &'a str,
     /// The provider's program.
     pub(crate) executable: &'a Path,
@@ -28,16 +29,16 @@ pub(crate) struct PolicyRequest<'a> {
     pub(crate) payload: &'a StartPayload,
     pub(crate) snapshot: &'a CapabilitySnapshot,
     pub(crate) grants: &'a Grants,
-    /// What the host itself has found, before the policies.
+    /// The findings of the host itself.
     pub(crate) own: Vec<Finding>,
-    /// What bounds the run. None where it could not be decided.
+    /// The containment of the run. `None` if it could not be decided.
     pub(crate) containment: Option<&'a Containment>,
-    /// What was found at the stages before. Empty where no policy asks for it.
+    /// The findings of earlier stages. Empty if no policy asks for them.
     pub(crate) earlier: Vec<EarlierFinding>,
 }
 
 impl PolicyRequest<'_> {
-    /// Asks every policy. Gives what they and the host say, and the audit record of it. Blocks; calls plugins.
+    /// Asks every policy. Returns the decision of the policies and the host, and its audit record. Blocks; calls plugins.
     pub(crate) fn ask(&self, gate: &PolicySet, action: &Action) -> (PolicyDecision, PolicyAudit) {
         let payload = match action {
             // The action is the document.
@@ -50,19 +51,19 @@ impl PolicyRequest<'_> {
         (ruling, audit)
     }
 
-    /// The same at a later stage, about which the host itself says nothing.
+    /// The request of a later stage, for which the host has no findings.
     pub(crate) fn after(mut self, stage: &str, found: Vec<Finding>) -> Self {
         self.own.clear();
         self.earlier.extend(found.into_iter().map(|finding| EarlierFinding { stage: stage.to_owned(), finding }));
         self
     }
 
-    /// The payload as a policy sees it. None where no policy asks for it: it may be long.
+    /// The payload for a policy. `None` if no policy asks for it, because it may be long.
     pub(crate) fn payload_fact(&self, gate: &PolicySet) -> Option<Box<RawValue>> {
         gate.wants("payload").then(|| to_raw_value(self.payload).ok()).flatten()
     }
 
-    /// Asks every policy, and adds what the host says.
+    /// Asks every policy, and adds the findings of the host.
     pub(crate) fn judge(
         &self,
         gate: &PolicySet,
@@ -92,8 +93,8 @@ impl PolicyRequest<'_> {
         ruling
     }
 
-    /// The record of what was found. The run's capabilities stand in the records of `start` and `spawn`: a run may use
-    /// many tools.
+    /// The record of the findings. Only the records of `start` and `spawn` contain the capabilities of the run: it may use many
+    /// tools.
     pub(crate) fn audit(&self, action: &Action, ruling: &PolicyDecision) -> PolicyAudit {
         let tool = match action {
             Action::Tool(call) => {
@@ -127,7 +128,7 @@ impl PolicyRequest<'_> {
     }
 }
 
-/// Every path of the payload, as the policies see it.
+/// Every path of the payload, as the policies get it.
 fn checked_paths(payload: &StartPayload, grants: &Grants) -> Vec<CheckedPath> {
     let mut paths = Vec::new();
     if let Some(cwd) = &payload.cwd {
@@ -148,7 +149,7 @@ fn checked_paths(payload: &StartPayload, grants: &Grants) -> Vec<CheckedPath> {
     paths
 }
 
-/// The part of a snapshot that belongs into an audit record.
+/// The part of a snapshot that an audit record contains.
 fn snapshot_facts(snapshot: &CapabilitySnapshot) -> Value {
     json!({
         "support": snapshot.support,

@@ -1,4 +1,4 @@
-//! The policies: every one sees what is about to be done, and the strictest verdict wins.
+//! The policies: each evaluates every action, and the strictest verdict counts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use ostler_plugin_host::{Kind, PluginState, PolicyInstance, Registry};
 use ostler_protocol::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
 use ostler_test_hooks::clock;
 
-/// The policies that are in force.
+/// The active policies.
 #[derive(Debug)]
 pub(crate) struct PolicySet {
     guards: Vec<LoadedPolicy>,
@@ -29,12 +29,12 @@ pub(crate) struct PolicySet {
 struct LoadedPolicy {
     name: String,
     digest: String,
-    /// The policy, or why it cannot be asked; then it denies.
+    /// The policy, or why it cannot be called; then it denies.
     policy: Result<Arc<PolicyInstance>, String>,
     wants: Vec<String>,
 }
 
-/// The circumstances of a question.
+/// The context of a request.
 #[derive(Debug)]
 pub(crate) struct PolicyContext<'a> {
     pub(crate) run: Option<RunId>,
@@ -49,7 +49,7 @@ pub(crate) struct PolicyContext<'a> {
     pub(crate) capabilities: &'a CapabilitySnapshot,
     /// The start payload, for the stages after the first.
     pub(crate) payload: Option<&'a RawValue>,
-    /// What the host itself bounds: what the run may change, and its network.
+    /// What the host itself limits: the files that the run may change, and its network.
     pub(crate) held: (bool, bool),
     /// Tool uses so far.
     pub(crate) tools: &'a Tally,
@@ -64,7 +64,7 @@ pub(crate) struct EarlierFinding {
     pub(crate) finding: Finding,
 }
 
-/// What a policy asks for besides the action, by the words of the plugin guide.
+/// The facts that a policy can request in addition to the action, by their names in the plugin guide.
 #[derive(Serialize)]
 struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,17 +79,17 @@ struct Facts<'a> {
     findings: Option<&'a [EarlierFinding]>,
 }
 
-/// With this among the words that it wants, a policy is not asked about tool uses.
+/// A policy that requests this is not asked about tool uses.
 const NO_TOOLS: &str = "no-tools";
 
-/// Name of the check in the finding about a policy that could not be asked.
+/// Name of the check in the finding about a policy that could not be called.
 pub(crate) const POLICY_FAILED: &str = "policy-failed";
 
-/// What the policies say.
+/// The decision of the policies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PolicyDecision {
     pub(crate) findings: Vec<Finding>,
-    /// Policies that could not be asked.
+    /// Policies that could not be called.
     pub(crate) failed: Vec<String>,
 }
 
@@ -100,12 +100,12 @@ impl PolicyDecision {
         self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
     }
 
-    /// The strictest verdict. Nobody can be asked in a non-interactive run, so `ask` stops as `deny` does.
+    /// The strictest verdict. A non-interactive run cannot ask a person, so that `ask` stops it as `deny` does.
     pub(crate) fn verdict(&self) -> Verdict {
         self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Allow)
     }
 
-    /// Whether it may be done.
+    /// Permits the action or returns the denial.
     ///
     /// # Errors
     /// `POLICY_DENIED` with every finding.
@@ -122,8 +122,8 @@ impl PolicyDecision {
 }
 
 impl PolicySet {
-    /// Loads every policy plugin. One that cannot be loaded stays in the gate and denies. What was loaded `before` of the
-    /// same plugin with the same settings is taken over.
+    /// Loads every policy plugin. One that cannot be loaded stays in the set and denies. Policies of `before` with the same
+    /// plugin and the same settings are reused.
     pub(crate) fn load(
         config: &Config,
         registry: &Registry,
@@ -151,7 +151,7 @@ impl PolicySet {
             let (pointer, piece) = (format!("/plugins/policy/{}", plugin.name), format!("policy {}", plugin.name));
             let settings = Value::Object(configured.map(|config| config.settings.clone()).unwrap_or_default());
             let policy = match &plugin.state {
-                // One that was set aside may do with other settings; the registry knows.
+                // A disabled plugin may work with other settings; the registry decides.
                 PluginState::Ready | PluginState::Disabled { .. } => {
                     registry.policy(&plugin.name, &settings).map_err(|error| {
                         failures.push(denying(Failure::new(
@@ -190,12 +190,12 @@ impl PolicySet {
         Self { guards, allow_advanced: config.policy.allow_advanced }
     }
 
-    /// Whether a policy asks for a group of facts.
+    /// Whether a policy requests a group of facts.
     pub(crate) fn wants(&self, group: &str) -> bool {
         self.guards.iter().any(|guard| guard.wants(group))
     }
 
-    /// Whether tool uses are judged. A policy is asked about them unless it says itself that it need not be.
+    /// Whether tool uses are evaluated. A policy is asked about them unless it declines that.
     pub(crate) fn judges_tools(&self) -> bool {
         self.guards.is_empty() || self.guards.iter().any(LoadedPolicy::judges_tools)
     }
@@ -268,8 +268,8 @@ impl PolicySet {
     }
 }
 
-/// What the host holds to by itself, whatever policies there are: agents work in granted folders alone. Where a policy has
-/// denied the same already, that is enough.
+/// The host's own rule: agents work only in granted folders. If a policy has denied the same already, the host adds no
+/// finding.
 fn refuse_outside_of_grants(at: &PolicyContext<'_>, findings: &mut Vec<Finding>) {
     let folders = at
         .paths
@@ -299,7 +299,7 @@ impl LoadedPolicy {
         !self.wants(NO_TOOLS)
     }
 
-    /// Whether it asks the very plugin that the registry has now.
+    /// Whether it uses the current plugin of the registry.
     fn is_of(&self, registry: &Registry) -> bool {
         self.policy.as_ref().is_ok_and(|policy| policy.is_of(registry))
     }
@@ -321,7 +321,7 @@ impl LoadedPolicy {
         }
     }
 
-    /// A policy that cannot answer denies: what it would have said is not known.
+    /// A policy that cannot answer denies, because its verdict is not known.
     fn failed(&self, reason: &str) -> Finding {
         Finding {
             policy: self.name.clone(),
@@ -335,7 +335,7 @@ impl LoadedPolicy {
     }
 }
 
-/// How the message about a policy begins that could not be asked.
+/// The beginning of the message about a policy that could not be called.
 pub(crate) fn failure_begins(policy: &str) -> String {
     format!("the policy {policy} could not be asked: ")
 }
@@ -346,8 +346,8 @@ fn host_facts() -> Value {
     json!({"name": name, "os": std::env::consts::OS, "timeZone": zone.iana_name()})
 }
 
-/// Name of the user for whom the host acts; the number where there is no name. Asked once: it can cost a look-up in a
-/// directory service, and does not change while the host lives.
+/// Name of the user for whom the host acts, or the number if there is no name. Looked up once: it can need a directory
+/// service, and does not change while the host runs.
 static USER_NAME: LazyLock<String> = LazyLock::new(|| {
     let user = nix::unistd::geteuid();
     let known = nix::unistd::User::from_uid(user).ok().flatten();
@@ -361,17 +361,17 @@ fn now_rfc3339() -> String {
 /// The folders in which runs may work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grants {
-    /// Each with whether its own settings of agent CLIs count.
+    /// The folders, and whether the settings of agent CLIs in each of them are trusted.
     folders: BTreeMap<PathBuf, bool>,
 }
 
 impl Grants {
-    /// Of folders, each with whether it is trusted: see [`Self::trusts_settings_of`].
+    /// From folders, each with whether it is trusted: see [`Self::trusts_settings_of`].
     pub(crate) fn new(folders: impl IntoIterator<Item = (PathBuf, bool)>) -> Self {
         Self { folders: folders.into_iter().collect() }
     }
 
-    /// Whether settings of agent CLIs that lie in a folder count for runs there: what the innermost grant says.
+    /// Whether settings of agent CLIs in a folder are used for runs there. The innermost grant decides.
     pub(crate) fn trusts_settings_of(&self, resolved: &Path) -> bool {
         self.containing(resolved).is_some_and(|grant| self.folders.get(grant) == Some(&true))
     }
@@ -382,12 +382,12 @@ impl Grants {
         containing.max_by_key(|folder| folder.as_os_str().len()).map(PathBuf::as_path)
     }
 
-    /// Looks a path up, as a policy sees it.
+    /// Resolves a path for a policy.
     pub(crate) fn check(&self, pointer: impl Into<String>, path: &Path) -> plugin::CheckedPath {
         self.checked(pointer.into(), path.display().to_string(), &resolve(path))
     }
 
-    /// A path, as a policy sees it, that was resolved to that.
+    /// A path for a policy that was resolved to `resolved`.
     pub(crate) fn checked(
         &self,
         pointer: String,
@@ -404,8 +404,8 @@ impl Grants {
     }
 }
 
-/// The path with links resolved as far as it exists, and whether all of it does. Where a dangling link is on the way, it
-/// could lead anywhere, and counts as leading out of every grant.
+/// The path with links resolved as far as it exists, and whether all of it exists. A path with a dangling link could lead
+/// anywhere, and counts as outside of every grant.
 pub(crate) fn resolve(path: &Path) -> (PathBuf, bool) {
     if let Ok(resolved) = path.canonicalize() {
         return (resolved, true);
@@ -418,14 +418,14 @@ pub(crate) fn resolve(path: &Path) -> (PathBuf, bool) {
         }
         match ancestor.file_name() {
             Some(name) if !ancestor.is_symlink() => rest.push(name.to_owned()),
-            // A dangling link, or `..` behind something that does not exist: nobody can say where that leads.
+            // A dangling link, or `..` after a component that does not exist: its target is not known.
             _ => break,
         }
     }
     (PathBuf::from("/"), false)
 }
 
-/// Takes `..` out of what does not exist, so that it cannot be used to climb out of a grant.
+/// Removes `..` from the part that does not exist, so that it cannot lead out of a grant.
 fn normalize(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -524,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_what_a_policy_wants_and_what_there_is() {
+    fn policy_gets_the_requested_facts_that_exist() {
         let grants = Grants::default();
         let snapshot = snapshot();
         let payload = serde_json::value::to_raw_value(&json!({"prompt": "hello"})).unwrap();
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_is_asked_about_tool_uses_unless_it_says_that_it_need_not_be() {
+    fn policy_is_asked_about_tool_uses_unless_it_declines() {
         let (grants, snapshot, tools) = (Grants::default(), snapshot(), Tally::default());
         let at = circumstances("/", &grants, Vec::new(), &snapshot, &tools);
         let asked = |wants: &[&[&str]], action: &Action| gate_of(wants).judge(action, &at).failed;
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_no_prefix_of_names() {
+    fn grant_does_not_contain_folders_whose_names_it_begins() {
         let grants =
             Grants::new([("/projects/project", false), ("/projects", true)].map(|(path, trust)| (path.into(), trust)));
         assert_eq!(grants.containing(Path::new("/projects/project/src")), Some(Path::new("/projects/project")));

@@ -1,4 +1,4 @@
-//! A run that has a slot, as the rest of the host sees it: something that can be asked to stop and waited for.
+//! A run that has a slot: it can be asked to stop, and waited for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ostler_runner::Waker;
 /// Why a run is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopCause {
-    /// Somebody cancelled it.
+    /// It was canceled.
     Canceled,
     /// The host ends.
     HostStops,
@@ -29,17 +29,17 @@ pub(crate) struct ActiveRun {
 struct State {
     stop: Option<StopCause>,
     waker: Option<Waker>,
-    /// What became of it; set once, when its thread has let go of it.
+    /// Its status after its thread has released it; set once.
     released: Option<RunStatus>,
 }
 
 impl ActiveRun {
-    /// One that is to end without having had its turn.
+    /// A run that ends without a slot.
     pub(crate) fn new(run: RunId) -> Arc<Self> {
         Self::begin(run, Duration::ZERO)
     }
 
-    /// One that has its slot after so much time.
+    /// A run that has waited this long for its slot.
     pub(crate) fn begin(run: RunId, waited: Duration) -> Arc<Self> {
         Arc::new(Self { run, waited, state: Mutex::default(), ended: Condvar::new() })
     }
@@ -61,7 +61,7 @@ impl ActiveRun {
         }
     }
 
-    /// Whether and why it was asked to stop.
+    /// Why it was asked to stop, if it was.
     pub(crate) fn stop_cause(&self) -> Option<StopCause> {
         self.lock().stop
     }
@@ -75,18 +75,18 @@ impl ActiveRun {
         state.waker = Some(waker);
     }
 
-    /// Its child is gone; a stop wakes nobody any more.
+    /// Its child has ended; a stop no longer wakes the thread.
     pub(crate) fn detach(&self) {
         self.lock().waker = None;
     }
 
-    /// Its thread has let go of it. `status` is `Queued` where another attempt follows.
+    /// Its thread has released it. `status` is `Queued` if another attempt follows.
     pub(crate) fn release(&self, status: RunStatus) {
         self.lock().released = Some(status);
         self.ended.notify_all();
     }
 
-    /// Waits until its thread has let go of it.
+    /// Waits until its thread has released it.
     pub(crate) fn wait(&self) -> RunStatus {
         let mut state = self.lock();
         loop {

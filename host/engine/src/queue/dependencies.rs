@@ -1,16 +1,16 @@
-//! Which runs wait for the end of which others.
+//! The dependencies between waiting runs.
 //!
-//! A run can only start after runs that exist, and that never changes: there are no cycles.
+//! A run can depend only on runs that exist, and its dependencies never change: there are no cycles.
 
 use std::collections::{BTreeSet, HashMap};
 
 use ostler_protocol::{RunId, StartAfter};
 
-/// The waiting runs that are to start after others.
+/// The waiting runs that start after others.
 #[derive(Debug, Default)]
 pub(crate) struct Dependencies {
     waiting: HashMap<RunId, Waiting>,
-    /// Who waits for a run. May name runs that do not wait any more.
+    /// The runs that wait for a run. May name runs that no longer wait.
     dependents: HashMap<RunId, Vec<RunId>>,
 }
 
@@ -21,7 +21,7 @@ struct Waiting {
 }
 
 impl Dependencies {
-    /// A run waits for others from now on. Returns whether there are any.
+    /// Adds the dependencies of a run. Returns whether there are any.
     pub(crate) fn add(&mut self, run: RunId, after: &StartAfter) -> bool {
         let left: BTreeSet<RunId> = after.run_ids.iter().copied().collect();
         if left.is_empty() {
@@ -34,7 +34,7 @@ impl Dependencies {
         true
     }
 
-    /// A run does not wait any more.
+    /// Removes a run that no longer waits.
     pub(crate) fn forget(&mut self, run: RunId) {
         let Some(waiting) = self.waiting.remove(&run) else { return };
         for dependency in waiting.left {
@@ -47,7 +47,7 @@ impl Dependencies {
         }
     }
 
-    /// A run has ended. Returns those that wait for nothing any more, and whether they can start now.
+    /// A run has ended. Returns the runs that no longer wait for any other, and whether they can start now.
     pub(crate) fn settle(&mut self, ended: RunId, completed: bool) -> Vec<(RunId, bool)> {
         let mut settled = Vec::new();
         for run in self.dependents.remove(&ended).unwrap_or_default() {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_can_start_when_the_last_of_its_dependencies_has_completed() {
+    fn run_can_start_when_its_last_dependency_has_completed() {
         let [one, two, run] = ids();
         let mut dependencies = Dependencies::default();
         assert!(dependencies.add(run, &after(&[one, two, one], false)));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_settles_a_run_unless_failures_do_not_count() {
+    fn first_failure_settles_a_run_unless_it_starts_after_failures() {
         let [one, two, strict, lenient] = ids();
         let mut dependencies = Dependencies::default();
         dependencies.add(strict, &after(&[one, two], false));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_forgotten_leaves_nothing() {
+    fn removed_run_leaves_no_entries() {
         let [one, run] = ids();
         let mut dependencies = Dependencies::default();
         dependencies.add(run, &after(&[one], false));

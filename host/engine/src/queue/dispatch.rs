@@ -1,8 +1,8 @@
-//! Who waits, who has a slot, and the thread that hands slots out.
+//! The queue, the active runs, and the thread that hands out slots.
 //!
 //! One lock guards the scheduler and the table of runs with a slot together, so that at every moment a run is in exactly
-//! one of three places: reserved (its acknowledgement is being written), in the queue, or live. Nothing else happens
-//! under the lock: no I/O, no plugin.
+//! one of three states: reserved (its acknowledgement is being written), queued, or active. Nothing else happens under
+//! the lock: no I/O, no plugin.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use ostler_storage::StoredPauses;
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
 
-/// The longest sleep while something waits for a time of day: the wall clock may be set meanwhile.
+/// The longest sleep while a job waits for a time of day: the wall clock may be set meanwhile.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 
 /// Hands out slots.
@@ -30,7 +30,7 @@ const LONGEST_NAP: Duration = Duration::from_secs(30);
 pub(crate) struct Dispatcher {
     state: Mutex<State>,
     changed: Condvar,
-    /// Jobs that wait or run, for whoever wants to know whether the host is idle.
+    /// Number of jobs that wait or run. The host is idle at zero.
     busy: watch::Sender<usize>,
 }
 
@@ -40,7 +40,7 @@ struct State {
     reserved: HashMap<RunId, Reservation>,
     active: HashMap<RunId, Arc<ActiveRun>>,
     dependencies: Dependencies,
-    /// Which change of the pauses is in force.
+    /// Number of the change of the pauses that is active.
     pauses_change: u64,
     stopping: bool,
 }
@@ -49,27 +49,27 @@ struct State {
 #[derive(Debug)]
 struct Reservation {
     series: Option<Uuid>,
-    /// It was cancelled meanwhile.
+    /// It was canceled meanwhile.
     canceled: bool,
 }
 
-/// Where a run that is to be cancelled was found.
+/// The state of a run that is to be canceled.
 #[derive(Debug)]
 pub(crate) enum CancelTarget {
-    /// It waited and has been taken out of the queue: the caller ends it and then releases it.
+    /// It waited and was removed from the queue: the caller ends it and then releases it.
     Waiting(Arc<ActiveRun>),
     /// It has a slot and was asked to stop.
     Active(Arc<ActiveRun>),
-    /// Its acknowledgement is being written; it will be ended right after.
+    /// Its acknowledgement is being written; it ends right after that.
     Reserved,
     /// It neither waits nor runs.
     Nowhere,
 }
 
-/// Why a fresh run is not taken.
+/// Why a new run is not accepted.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// As many wait as may.
+    /// The queue is full.
     Full(SubmitError),
     /// The host ends.
     Stopping,
@@ -80,7 +80,7 @@ pub(crate) enum Refused {
 pub(crate) struct Requeue {
     pub(crate) lane: String,
     pub(crate) priority: i32,
-    /// From when on it waits, in queue time.
+    /// When it began to wait, in queue time.
     pub(crate) since: Time,
     pub(crate) delay: Duration,
 }
@@ -98,14 +98,14 @@ impl Dispatcher {
         Self { state: Mutex::new(state), changed: Condvar::new(), busy: watch::channel(0).0 }
     }
 
-    /// Holds a place in the queue for a fresh run while its acknowledgement is written; in its series, too, so that runs
+    /// Reserves capacity in the queue for a new run while its acknowledgement is written; in its series, too, so that runs
     /// of a series start in the order in which `write` was called for them. `write` hands the acknowledgement to the
     /// writer; it runs under the lock and must not block. Every reservation is followed by [`Self::admit`] or
     /// [`Self::forget`].
     ///
     /// # Errors
-    /// If as many runs wait as may, or the host ends: nobody might start another for what was acknowledged then. Then
-    /// `write` was not called.
+    /// If the queue is full, or if the host ends: no later host might start for a run that was acknowledged then. `write`
+    /// was not called.
     pub(crate) fn reserve<T>(&self, run: RunId, series: Option<Uuid>, write: impl FnOnce() -> T) -> Result<T, Refused> {
         let mut state = self.lock();
         if state.stopping {
@@ -120,7 +120,7 @@ impl Dispatcher {
         Ok(write())
     }
 
-    /// Gives a reservation back.
+    /// Releases a reservation.
     pub(crate) fn forget(&self, run: RunId) {
         let mut state = self.lock();
         self.end_reservation(&mut state, run);
@@ -135,12 +135,12 @@ impl Dispatcher {
         }
     }
 
-    /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, and
-    /// learns whether it is held by its series, so that its event comes first; it runs under the lock and must not
-    /// block. A run that was cancelled meanwhile comes back: the caller ends and releases it.
+    /// Queues a run that is acknowledged now. `placed` can ask for its position (O(n)) before it can start, and gets
+    /// whether it is held by its series, so that its event comes first; it runs under the lock and must not block. A run
+    /// that was canceled meanwhile is returned: the caller ends and releases it.
     ///
-    /// A job that is to start after others is blocked by all of them. The caller looks afterwards which of them have ended
-    /// already, and passes those to [`Self::settle`]: whatever ends later does so by itself.
+    /// A job that starts after others is blocked by all of them. The caller then checks which of them have ended already,
+    /// and passes those to [`Self::settle`]: runs that end later call it themselves.
     pub(crate) fn admit(
         &self,
         job: Job<RunId>,
@@ -157,7 +157,7 @@ impl Dispatcher {
         let (run, now) = (job.id, self.now(&mut state));
         state.reserved.remove(&run);
         let blocked = after.is_some_and(|after| state.dependencies.add(run, after));
-        // A duplicate cannot be: ids are fresh. Capacity was reserved.
+        // There is no duplicate, because ids are unique, and the capacity was reserved.
         let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, blocked, ..job }, now);
         let held = !blocked && state.scheduler.state(&run) == Some(JobPlace::Held);
         placed(&|| state.scheduler.position(&run).map(|place| place.overall), held);
@@ -166,21 +166,21 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The time to store as the one at which a job began to wait.
+    /// The current queue time, which is stored as the time at which a job began to wait.
     pub(crate) fn queue_time(&self) -> Time {
         let mut state = self.lock();
         let now = self.now(&mut state);
         state.scheduler.queue_time(now)
     }
 
-    /// Takes in the queue times that an earlier host stored: none of them lies ahead from here on.
+    /// Advances the queue time beyond the times that an earlier host stored.
     pub(crate) fn catch_up(&self, stored: impl Iterator<Item = Time>) {
         let mut state = self.lock();
         let now = self.now(&mut state);
         stored.for_each(|stored| state.scheduler.catch_up(stored, now));
     }
 
-    /// Takes a run out of the queue, or asks it to stop.
+    /// Removes a run from the queue, or asks it to stop.
     pub(crate) fn cancel(&self, run: RunId) -> CancelTarget {
         let mut state = self.lock();
         if let Some(reservation) = state.reserved.get_mut(&run) {
@@ -199,7 +199,7 @@ impl Dispatcher {
                 active_run.stop(StopCause::Canceled);
                 state.active.insert(run, Arc::clone(&active_run));
                 self.notify(&state);
-                // Another of its series may have waited for it alone.
+                // Another job of its series may have waited only for it.
                 self.changed.notify_all();
                 CancelTarget::Waiting(active_run)
             }
@@ -207,8 +207,8 @@ impl Dispatcher {
         }
     }
 
-    /// A run has ended: those that were to start after it do not wait for it any more. Gives the ones that cannot start
-    /// now, because it has not completed; they are out of the queue, and the caller ends and releases them.
+    /// A run has ended: jobs that start after it no longer wait for it. Returns those that can never start because it has
+    /// not completed. They were removed from the queue; the caller ends and releases them.
     pub(crate) fn settle(&self, ended: RunId, completed: bool) -> Vec<Arc<ActiveRun>> {
         let mut state = self.lock();
         let settled = state.dependencies.settle(ended, completed);
@@ -237,12 +237,12 @@ impl Dispatcher {
         self.lock().dependencies.of(run)
     }
 
-    /// Gives a waiting run another priority. Returns where it is; a running one keeps its own.
+    /// Sets the priority of a waiting run. Returns its state; a running one keeps its priority.
     pub(crate) fn set_priority(&self, run: RunId, priority: i32) -> Option<JobPlace> {
         self.lock().scheduler.set_priority(&run, priority)
     }
 
-    /// Puts pauses in force, unless later ones are already.
+    /// Activates pauses, unless later ones are active already.
     pub(crate) fn set_pauses(&self, pauses: &StoredPauses) {
         let mut state = self.lock();
         if pauses.change >= state.pauses_change {
@@ -258,27 +258,27 @@ impl Dispatcher {
         self.lock().scheduler.pauses().clone()
     }
 
-    /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
-    /// does not wait again; `false` means that the caller must end it.
-    pub(crate) fn release(&self, active_run: &Arc<ActiveRun>, status: RunStatus, again: Option<Requeue>) -> bool {
+    /// Releases the slot of a run and, if it has a retry, queues it again. A run that was asked to stop is not queued
+    /// again; `false` means that the caller must end it.
+    pub(crate) fn release(&self, active_run: &Arc<ActiveRun>, status: RunStatus, requeue: Option<Requeue>) -> bool {
         let mut state = self.lock();
-        if again.is_some() && active_run.stop_cause().is_some() {
+        if requeue.is_some() && active_run.stop_cause().is_some() {
             return false;
         }
         let now = self.now(&mut state);
-        match again {
+        match requeue {
             None => _ = state.scheduler.finished(&active_run.run(), now),
-            Some(again) => {
-                let start = again.since.after(again.delay);
+            Some(requeue) => {
+                let start = requeue.since.after(requeue.delay);
                 let job = Job {
                     id: active_run.run(),
-                    lane: again.lane,
+                    lane: requeue.lane,
                     // It keeps its series and its arrival.
                     series: None,
-                    priority: again.priority,
-                    enqueued_at: again.since,
+                    priority: requeue.priority,
+                    enqueued_at: requeue.since,
                     arrival: 0,
-                    start: if again.delay.is_zero() { Start::Now } else { Start::After(start) },
+                    start: if requeue.delay.is_zero() { Start::Now } else { Start::After(start) },
                     blocked: false,
                     admit: Admit::Readmitted,
                 };
@@ -293,8 +293,8 @@ impl Dispatcher {
         true
     }
 
-    /// Parks a lane: its runs wait for so long while others go on.
-    pub(crate) fn park(&self, lane: &str, delay: Duration) {
+    /// Pauses a lane for this time. Other lanes continue.
+    pub(crate) fn pause_lane(&self, lane: &str, delay: Duration) {
         let mut state = self.lock();
         let now = self.now(&mut state);
         state.scheduler.pause_lane_until(lane, now.after(delay), now);
@@ -302,7 +302,7 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
-    /// Other limits from now on. What runs or waits beyond them goes on.
+    /// Replaces the limits. Runs beyond the new limits continue.
     pub(crate) fn set_limits(&self, limits: Limits) {
         self.lock().scheduler.set_limits(limits);
         self.changed.notify_all();
@@ -327,12 +327,12 @@ impl Dispatcher {
         state.scheduler.snapshot(now)
     }
 
-    /// How many runs wait, run or are being acknowledged: zero is idle.
+    /// Number of runs that wait, run or are being acknowledged. The host is idle at zero.
     pub(crate) fn busy(&self) -> watch::Receiver<usize> {
         self.busy.subscribe()
     }
 
-    /// Takes nothing any more, if there is nothing. Whoever comes later is refused, and none is acknowledged in between.
+    /// Accepts no more runs, if there are none. Later submits are refused, and no run is acknowledged in between.
     pub(crate) fn close_if_idle(&self) -> bool {
         let mut state = self.lock();
         state.stopping |= Self::jobs(&state) == 0;
@@ -342,19 +342,19 @@ impl Dispatcher {
         closed
     }
 
-    /// Takes nothing any more, whatever there is; true.
+    /// Accepts no more runs. Returns true.
     pub(crate) fn close(&self) -> bool {
         self.lock().stopping = true;
         self.changed.notify_all();
         true
     }
 
-    /// Whether nothing is taken any more.
+    /// Whether no more runs are accepted.
     pub(crate) fn is_stopping(&self) -> bool {
         self.lock().stopping
     }
 
-    /// No slot is handed out any more, and every live run is asked to stop. Returns those.
+    /// Hands out no more slots, and asks every active run to stop. Returns the active runs.
     pub(crate) fn shut_down(&self) -> Vec<Arc<ActiveRun>> {
         let mut state = self.lock();
         state.stopping = true;
@@ -396,7 +396,8 @@ impl Dispatcher {
         }
     }
 
-    /// What the wall clock shows. If it was set, whoever hands out slots looks again: a time of day may have come.
+    /// The time of the wall clock. If the clock was set, the thread that hands out slots is woken: a scheduled time may have
+    /// come.
     fn now(&self, state: &mut State) -> Time {
         let now = time(clock::now());
         if state.scheduler.notice_clock(now, clock::uptime()) {
@@ -460,12 +461,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_canceled_while_it_waited_for_another_is_not_settled_again() {
+    fn run_that_was_canceled_while_it_waited_for_another_is_not_settled_again() {
         let dispatcher = dispatcher();
         let (first, second, third) = (RunId::generate(), RunId::generate(), RunId::generate());
         let after = StartAfter { run_ids: vec![first], even_if_failed: false };
         for run in [second, third] {
-            dispatcher.admit(job(run), Some(&after), |_, held| assert!(!held, "nothing in a series holds it")).unwrap();
+            dispatcher.admit(job(run), Some(&after), |_, held| assert!(!held, "no series holds it")).unwrap();
         }
         assert_eq!((dispatcher.counts().held, dispatcher.waits_for(second)), (2, vec![first]));
         let CancelTarget::Waiting(active_run) = dispatcher.cancel(second) else { panic!("it waits") };
@@ -478,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_once_an_idle_host_has_made_up_its_mind() {
+    fn idle_host_that_has_closed_accepts_no_run() {
         let dispatcher = dispatcher();
         let (first, second) = (RunId::generate(), RunId::generate());
         dispatcher.reserve(first, None, || ()).unwrap();

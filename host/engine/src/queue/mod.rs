@@ -1,4 +1,4 @@
-//! The queue: what waits, what runs, what was left by an earlier host.
+//! The queue: waiting runs, active runs, and the recovery of the runs of an earlier host.
 
 pub(crate) mod active_run;
 pub(crate) mod dependencies;

@@ -1,4 +1,4 @@
-//! What people change in the queue: pauses, and the priority of runs that wait.
+//! The changes that users make to the queue: pauses, and the priority of waiting runs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use ostler_protocol::{ApiError, ErrorKind, JobRecord, ProgressStage, RunId};
 use ostler_scheduler::State;
 use ostler_storage::{Durability, Storage, StorageErrorKind, StoredPauses};
 
-/// Changes the queue: its pauses, and the priority of runs that wait.
+/// Changes the pauses of the queue, and the priority of waiting runs.
 #[derive(Debug)]
 pub struct QueueControl {
     storage: Storage,
@@ -35,10 +35,11 @@ impl QueueControl {
         Self { storage, config, redactors, dispatcher, runs }
     }
 
-    /// Starts no more runs, of one provider or at all, until that is taken back. Running ones go on. Outlives the host.
+    /// Starts no more runs, of one provider or at all, until they are resumed. Active runs continue. The pause is stored, so
+    /// that a later host has it, too.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a provider that there is not.
+    /// `NOT_FOUND` for an unknown provider.
     pub fn pause(&self, params: &PauseParams) -> Result<QueuePauses, ApiError> {
         if let Some(name) = &params.provider {
             self.config.load().provider(name).map_err(|error| error.at("/provider"))?;
@@ -46,10 +47,10 @@ impl QueueControl {
         self.set_paused(params, true)
     }
 
-    /// Takes a pause back. That there is none is no error.
+    /// Removes a pause. It is not an error if there is none.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a provider that there is not and that is not paused.
+    /// `NOT_FOUND` for an unknown provider that is not paused.
     pub fn resume(&self, params: &PauseParams) -> Result<QueuePauses, ApiError> {
         if let Some(name) = params.provider.as_ref().filter(|name| !self.dispatcher.pauses().lanes.contains(*name)) {
             self.config.load().provider(name).map_err(|error| error.at("/provider"))?;
@@ -65,7 +66,7 @@ impl QueueControl {
         Ok(shown(&pauses))
     }
 
-    /// Takes up the pauses of an earlier host.
+    /// Restores the stored pauses.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -75,10 +76,10 @@ impl QueueControl {
         Ok(())
     }
 
-    /// Gives a waiting run another priority.
+    /// Sets the priority of a waiting run.
     ///
     /// # Errors
-    /// `NOT_FOUND`, and `CONFLICT` for a run that does not wait.
+    /// `NOT_FOUND`, and `CONFLICT` for a run that is not waiting.
     pub fn set_priority(&self, params: &SetQueuePriorityParams) -> Result<JobRecord, ApiError> {
         let (run, priority) = (params.run_id, params.priority);
         let before = self.dispatcher.view(run).map(|view| view.priority);
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_hold_at_once_and_after_a_restart() {
+    fn pauses_are_active_at_once_and_after_a_restart() {
         let fixture = Fixture::new();
         let queue = control(&fixture);
         queue.pause(&of("codex")).unwrap();
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_run_moves_up_and_says_so_in_its_events() {
+    fn waiting_run_moves_up_and_has_an_event() {
         let fixture = Fixture::new();
         let queue = control(&fixture);
         let [first, second] = [(); 2].map(|()| fixture.insert_run("codex"));
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_waiting_runs_can_be_moved() {
+    fn priority_of_a_run_that_does_not_wait_is_a_conflict() {
         let fixture = Fixture::new();
         let queue = control(&fixture);
         let set = |run_id| queue.set_priority(&SetQueuePriorityParams { run_id, priority: 1 }).unwrap_err().kind;
@@ -200,7 +201,7 @@ mod tests {
         fixture.end_run(run, now(), None);
         let before = fixture.events_of(run).len();
         assert_eq!(set(run), ErrorKind::Conflict);
-        // It has ended, and the queue does not know yet.
+        // It has ended, but the queue does not know that yet.
         enqueue(&queue.dispatcher, run, None);
         assert_eq!(set(run), ErrorKind::Conflict);
         assert_eq!(fixture.events_of(run).len(), before);

@@ -57,22 +57,22 @@ impl Recovery {
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
-        // First of all: what is put back now counts its delay from there.
+        // First: the delays of requeued runs count from this time.
         self.dispatcher.catch_up(unended.iter().map(|entry| time(entry.job.enqueued_at)));
         let requeue = self.config.load().config.scheduler.requeue_interrupted;
         let mut settled = HashSet::new();
         for entry in unended.iter().filter(|entry| entry.job.state == JobState::Running) {
             let run = entry.job.run_id;
-            let back =
+            let requeued =
                 if held.contains(&run) { self.requeue_held(entry) } else { requeue && self.requeue_interrupted(entry) };
-            if back {
+            if requeued {
                 continue;
             }
             settled.insert(run);
             self.finalizer.end_interrupted(run, "the host died while the run was running")?;
             failpoint::reach("recover.settled");
         }
-        // Not before: a host that dies meanwhile has another one look again.
+        // Not earlier: if this host dies meanwhile, the next one needs the notes.
         hold::forget_all(private);
         for entry in unended.iter().filter(|entry| !settled.contains(&entry.job.run_id)) {
             self.queue_again(entry);
@@ -96,7 +96,7 @@ impl Recovery {
         }
     }
 
-    /// Puts an interrupted run back, if it has retries left.
+    /// Requeues an interrupted run, if it has retries left.
     fn requeue_interrupted(&self, entry: &UnendedJob) -> bool {
         let run = entry.job.run_id;
         let carry = RetryState::read(entry.carry.as_deref());
@@ -107,16 +107,16 @@ impl Recovery {
         }
         let backoff = payload.as_ref().and_then(|payload| payload.get("retryBackoffMs")?.as_u64());
         let delay = Duration::from_millis(backoff.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS));
-        self.put_back(entry, delay, &RetryState { retries: carry.retries + 1, ..carry })
+        self.store_requeue(entry, delay, &RetryState { retries: carry.retries + 1, ..carry })
     }
 
-    /// Puts a run back whose child had not been released: nothing has happened, so that this is none of its retries.
+    /// Requeues a run whose child was not started. It did nothing, so that this is not one of its retries.
     fn requeue_held(&self, entry: &UnendedJob) -> bool {
-        self.put_back(entry, Duration::ZERO, &RetryState::read(entry.carry.as_deref()))
+        self.store_requeue(entry, Duration::ZERO, &RetryState::read(entry.carry.as_deref()))
     }
 
-    /// The attempt was recorded, so that the next one has another number.
-    fn put_back(&self, entry: &UnendedJob, delay: Duration, carry: &RetryState) -> bool {
+    /// Stores the next attempt. It has another number, because the interrupted one was recorded.
+    fn store_requeue(&self, entry: &UnendedJob, delay: Duration, carry: &RetryState) -> bool {
         let run = entry.job.run_id;
         let (now, attempt) = (clock::now(), entry.job.attempt + 1);
         let next = now.checked_add(delay).unwrap_or(now);
@@ -148,12 +148,12 @@ impl Recovery {
         let job = &entry.job;
         let ran = job.state == JobState::Running;
         let start = match job.state {
-            // It was put back a moment ago; what storage says now counts.
+            // It was requeued just now: its stored delay is the new one.
             JobState::Running => {
-                let put_back = self.storage.read(|reader| reader.job(job.run_id)).ok().flatten();
-                put_back.and_then(|job| job.not_before).map_or(Start::Now, |due| Start::After(time(due)))
+                let requeued = self.storage.read(|reader| reader.job(job.run_id)).ok().flatten();
+                requeued.and_then(|job| job.not_before).map_or(Start::Now, |due| Start::After(time(due)))
             }
-            // A delay is a length of time, `scheduledAt` a time of day.
+            // A delay is a duration, `scheduledAt` a time of day.
             JobState::Retrying => job.not_before.map_or(Start::Now, |due| Start::After(time(due))),
             _ => job.not_before.map_or(Start::Now, |due| Start::At(time(due))),
         };
@@ -168,7 +168,7 @@ impl Recovery {
             blocked: false,
             admit: Admit::Readmitted,
         };
-        // One that has run already has waited for the others.
+        // A run that was started has waited for its dependencies already.
         let after = RetryState::read(entry.carry.as_deref()).after.filter(|_| entry.job.attempt <= 1 && !ran);
         let queued = self.dispatcher.admit(job, after.as_ref(), |_, _| ());
         if let Err(active_run) = queued {

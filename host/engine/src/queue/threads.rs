@@ -1,7 +1,7 @@
-//! Threads that do one piece of work after another.
+//! A pool of threads that are reused.
 //!
-//! A thread for each run would be made and unmade with its stack, its signal stack and its share of the allocator, each
-//! of which makes the other processors forget what they know of the address space.
+//! A new thread for each run would allocate and free a stack, a signal stack and an arena of the allocator, each of which
+//! invalidates the address-space caches (TLB) of the other processors.
 
 use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,18 +11,18 @@ use std::time::Duration;
 use crate::spawn;
 use ostler_protocol::ApiError;
 
-/// How long a thread waits for its next work before it ends.
+/// Idle time after which a thread ends.
 const KEPT: Duration = Duration::from_secs(5);
-/// Threads that wait at once; more than there are slots on most machines.
+/// Maximum number of idle threads; more than the number of slots on most machines.
 const MOST_IDLE: usize = 16;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// The threads of one name.
+/// A pool of threads with the same name.
 #[derive(Debug)]
 pub(crate) struct Threads {
     name: &'static str,
-    /// The way to each thread that waits, the last that began to wait at the end.
+    /// The channel to each idle thread. The thread that became idle last is at the end.
     idle: Mutex<Vec<(ThreadId, Sender<Work>)>>,
 }
 
@@ -35,10 +35,10 @@ impl Threads {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the work on a thread that waits, or on a new one.
+    /// Does the work on an idle thread, or on a new one.
     ///
     /// # Errors
-    /// If there is no thread to be had. The work is dropped then.
+    /// If no thread can be started. Then the work is dropped.
     pub(crate) fn run(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) -> Result<(), ApiError> {
         let mut work: Work = Box::new(work);
         loop {
@@ -52,7 +52,7 @@ impl Threads {
         spawn(self.name, move || threads.serve(work))
     }
 
-    /// Does the work, and then what comes. Work that panics ends the thread.
+    /// Does the work, and then further work. Work that panics ends the thread.
     fn serve(&self, mut work: Work) {
         let me = thread::current().id();
         loop {
@@ -75,7 +75,7 @@ impl Threads {
                         return;
                     }
                     drop(idle);
-                    // Somebody has taken the way here just now, and work is on it.
+                    // A caller has just taken the channel and sends work.
                     let Ok(next) = receiver.recv() else { return };
                     next
                 }
@@ -92,14 +92,14 @@ mod tests {
 
     use super::*;
 
-    /// The thread on which some work is done.
+    /// The id of the thread that does some work.
     fn thread_of(threads: &Arc<Threads>) -> ThreadId {
         let (sender, receiver) = channel();
         threads.run(move || sender.send(thread::current().id()).unwrap()).unwrap();
         receiver.recv().unwrap()
     }
 
-    /// Returns when so many threads wait.
+    /// Waits until this many threads are idle.
     fn until_idle(threads: &Threads, count: usize) {
         while threads.lock().len() != count {
             thread::yield_now();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_does_what_comes_one_after_another() {
+    fn sequential_work_uses_one_thread() {
         let threads = Threads::new("test");
         let first = thread_of(&threads);
         for _ in 0..10 {
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_at_once_is_done_at_once_and_few_threads_stay() {
+    fn concurrent_work_runs_concurrently_and_few_idle_threads_remain() {
         let threads = Threads::new("test");
         let barrier = Arc::new(std::sync::Barrier::new(41));
         for _ in 0..40 {
             let barrier = Arc::clone(&barrier);
             threads.run(move || _ = barrier.wait()).unwrap();
         }
-        // Nobody gets here before all forty have.
+        // The barrier opens only when all forty threads have reached it.
         barrier.wait();
         until_idle(&threads, MOST_IDLE);
         let seen: BTreeSet<String> = (0..100).map(|_| format!("{:?}", thread_of(&threads))).collect();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_takes_its_thread_alone() {
+    fn work_that_panics_ends_only_its_thread() {
         let threads = Threads::new("test");
         let first = thread_of(&threads);
         until_idle(&threads, 1);

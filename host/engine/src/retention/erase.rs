@@ -14,7 +14,7 @@ use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId, RunStatus};
 use ostler_storage::{Durability, StorageErrorKind};
 
 /// How long a reader may keep the write-ahead log from being emptied before the answer goes out without that.
-const LOG_PATIENCE: Duration = Duration::from_secs(10);
+const LOG_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Pages whose unused part is overwritten in one write: a few milliseconds, for which other writes wait.
 const CLEAR_PAGES: u32 = 1024;
 
@@ -121,7 +121,7 @@ impl RetentionService {
         if !self.until_done(purge)? || !self.until_done(vacuum)? || !self.until_done(clear)? {
             return Err(ending());
         }
-        if !self.storage.empty_log(LOG_PATIENCE)? {
+        if !self.storage.empty_log(LOG_TIME_LIMIT)? {
             tracing::warn!("the write-ahead log could not be emptied of what was deleted yet; it is tried again");
         }
         self.remains.store(false, Ordering::Relaxed);

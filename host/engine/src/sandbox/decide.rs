@@ -1,4 +1,4 @@
-//! Which containment a run gets: what was asked, what the setting says, what this machine can hold. Pure.
+//! Decides the containment of a run from its payload, the settings, and what this machine can enforce. Pure functions.
 
 use ostler_config::{PolicyConfig, SandboxConfig};
 use ostler_plugin_host::HostContainment;
@@ -8,18 +8,18 @@ use ostler_protocol::{
 };
 use ostler_runner::{Backend, ProbeReport};
 
-/// Where a payload asks for a sandbox.
+/// The pointer with which a payload requests a sandbox.
 pub(super) const MODE: &str = "/harness/permissions/sandboxMode";
-/// Where it asks for a network.
+/// The pointer with which it requests network access.
 pub(super) const NETWORK: &str = "/harness/permissions/networkAccess";
 
-/// Where it allows hosts.
+/// The pointer with which it allows hosts.
 const ALLOW_HOSTS: &str = "/harness/permissions/allowHosts";
 
-/// What a contained run reaches of the network.
+/// The network access of a contained run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Whatever the host reaches.
+    /// All that the host can reach.
     Open,
     /// The hosts of an allow list.
     Listed,
@@ -29,48 +29,48 @@ pub(crate) enum Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Containment {
     pub(crate) mode: SandboxMode,
-    /// What enforces it. None where nothing does.
+    /// The mechanism that enforces it, if any.
     pub(crate) backend: Option<Backend>,
     pub(crate) reach: Reach,
-    /// What the back end cannot hold, for people.
+    /// What the back end cannot enforce, for people.
     pub(crate) gaps: Vec<String>,
 }
 
 impl Containment {
-    /// Decides. `may_write` says whether the agent's tools may write at all.
+    /// Decides the containment. `may_write` says whether any tool of the agent may write.
     ///
     /// # Errors
-    /// `UNENFORCEABLE` where this machine has no back end and the payload, its profile or the operator asked for one.
+    /// `UNENFORCEABLE` if this machine has no back end and the payload, its profile or the operator requested one.
     pub(crate) fn decide(
         config: &SandboxConfig,
         origin: Origin,
         policy: &PolicyConfig,
-        asked: &Permissions,
+        requested: &Permissions,
         may_write: bool,
         found: &ProbeReport,
     ) -> Result<(Self, Vec<CompatibilityWarning>), ApiError> {
-        let mode = asked.sandbox_mode.unwrap_or(if may_write { config.mode } else { without_writing(config.mode) });
-        // Hosts that are allowed mean that others are not.
-        let unbounded = mode == SandboxMode::FullAccess && asked.allow_hosts.is_empty();
-        let open = asked.network_access.unwrap_or(unbounded);
+        let mode = requested.sandbox_mode.unwrap_or(if may_write { config.mode } else { without_writing(config.mode) });
+        // A list of allowed hosts excludes all others.
+        let unbounded = mode == SandboxMode::FullAccess && requested.allow_hosts.is_empty();
+        let open = requested.network_access.unwrap_or(unbounded);
         let reach = if open { Reach::Open } else { Reach::Listed };
         let wanted = Self { mode, backend: found.backend, reach, gaps: found.gaps.clone() };
         if found.backend.is_some() || (mode == SandboxMode::FullAccess && open) {
             return Ok((wanted, Vec::new()));
         }
-        let by_payload = asked.sandbox_mode.is_some_and(|mode| mode != SandboxMode::FullAccess);
-        let closed = asked.network_access == Some(false) || !asked.allow_hosts.is_empty();
-        let mut against = Vec::new();
+        let by_payload = requested.sandbox_mode.is_some_and(|mode| mode != SandboxMode::FullAccess);
+        let closed = requested.network_access == Some(false) || !requested.allow_hosts.is_empty();
+        let mut unenforced = Vec::new();
         let bounded = mode != SandboxMode::FullAccess;
         if bounded && (by_payload || origin != Origin::Default || config.require) && !policy.allows_unenforced(MODE) {
-            against.push(MODE);
+            unenforced.push(MODE);
         }
         if closed && !policy.allows_unenforced(NETWORK) {
-            against.push(NETWORK);
+            unenforced.push(NETWORK);
         }
         let reason = why(found);
-        if !against.is_empty() {
-            return Err(unenforceable(&against, &reason));
+        if !unenforced.is_empty() {
+            return Err(unenforceable(&unenforced, &reason));
         }
         let pointer = if closed && !by_payload { NETWORK } else { MODE };
         let warning = CompatibilityWarning {
@@ -86,23 +86,23 @@ impl Containment {
         if self.backend.is_some() { &[MODE, NETWORK, ALLOW_HOSTS] } else { &[] }
     }
 
-    /// Whether the host bounds what the run may change, and its network.
+    /// Whether the host limits the files that the run may change, and its network.
     pub(crate) fn holds(&self) -> (bool, bool) {
         (self.bounds_files(), self.backend.is_some() && self.reach == Reach::Listed)
     }
 
-    /// Whether the host bounds what the run may change: then the CLI's own sandbox cannot start, and need not.
+    /// Whether the host limits the files that the run may change. Then the CLI's own sandbox cannot start, and is not needed.
     pub(crate) fn bounds_files(&self) -> bool {
         self.backend.is_some() && self.mode != SandboxMode::FullAccess
     }
 
-    /// What a provider plugin gets as `host-facts.extra`.
+    /// The value of `host-facts.extra` for a provider plugin.
     pub(crate) fn facts(&self, trusted_settings: bool) -> HostContainment {
         let (sandboxed, network) = self.holds();
         HostContainment { sandboxed, network, trusted_settings }
     }
 
-    /// What stands on record.
+    /// The containment as it is recorded.
     pub(crate) fn record(&self) -> SandboxRecord {
         let egress = match (self.backend, self.reach) {
             (Some(_), Reach::Listed) => Egress::AllowList,
@@ -112,7 +112,7 @@ impl Containment {
     }
 }
 
-/// The mode of an agent whose list of tools has none that writes.
+/// The mode of an agent without tools that write.
 const fn without_writing(mode: SandboxMode) -> SandboxMode {
     match mode {
         SandboxMode::ReadOnly | SandboxMode::WorkspaceWrite => SandboxMode::ReadOnly,
@@ -120,7 +120,7 @@ const fn without_writing(mode: SandboxMode) -> SandboxMode {
     }
 }
 
-/// What an operator can do about a machine without a back end.
+/// What an operator can do on a machine without a back end.
 pub(crate) const REMEDY: &str = "Let ordinary users make user namespaces (on Ubuntu 24.04 and later: an AppArmor profile \
     with `userns,` for ostler, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), install bubblewrap where the system lets that program make them, \
     or use a kernel with Landlock";
@@ -131,13 +131,13 @@ pub(super) fn why(found: &ProbeReport) -> String {
         return "[sandbox] backends is empty".to_owned();
     }
     let reasons: Vec<String> = found.refused.iter().map(ToString::to_string).collect();
-    format!("this machine holds no containment ({})", reasons.join("; "))
+    format!("this machine cannot enforce a sandbox ({})", reasons.join("; "))
 }
 
-fn unenforceable(against: &[&str], reason: &str) -> ApiError {
+fn unenforceable(unenforced: &[&str], reason: &str) -> ApiError {
     let mut error = ApiError::new(ErrorKind::Unenforceable, reason.to_owned());
-    error.pointer = against.first().map(|pointer| (*pointer).to_owned());
-    error.problems = against
+    error.pointer = unenforced.first().map(|pointer| (*pointer).to_owned());
+    error.problems = unenforced
         .iter()
         .map(|pointer| Problem { pointer: (*pointer).to_owned(), message: "cannot be enforced here".to_owned() })
         .collect();
@@ -166,10 +166,10 @@ mod tests {
     fn decide(
         config: &SandboxConfig,
         origin: Origin,
-        asked: &Permissions,
+        requested: &Permissions,
         backend: Option<Backend>,
     ) -> Result<(Containment, Vec<CompatibilityWarning>), ApiError> {
-        Containment::decide(config, origin, &PolicyConfig::default(), asked, true, &found(backend))
+        Containment::decide(config, origin, &PolicyConfig::default(), requested, true, &found(backend))
     }
 
     fn asked(mode: Option<SandboxMode>, network: Option<bool>) -> Permissions {
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn agent_without_tools_that_write_gets_read_only_by_default() {
         let report = found(Some(Backend::Namespaces));
-        let decide = |mode, asked: &Permissions| {
+        let decide = |mode, requested: &Permissions| {
             let config = setting(mode);
-            Containment::decide(&config, Origin::Default, &PolicyConfig::default(), asked, false, &report)
+            Containment::decide(&config, Origin::Default, &PolicyConfig::default(), requested, false, &report)
                 .unwrap()
                 .0
                 .mode
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_without_back_end_refuses_what_was_asked() {
+    fn machine_without_back_end_refuses_requested_containment() {
         let config = setting(SandboxMode::WorkspaceWrite);
         for (origin, asked) in [
             (Origin::Default, asked(Some(SandboxMode::ReadOnly), None)),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_without_back_end_drops_the_bare_default_with_a_warning() {
+    fn machine_without_back_end_drops_the_default_with_a_warning() {
         let config = setting(SandboxMode::WorkspaceWrite);
         let (found, warnings) = decide(&config, Origin::Default, &asked(None, None), None).unwrap();
         assert_eq!((found.mode, found.backend, found.reach), (SandboxMode::FullAccess, None, Reach::Open));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn operator_may_allow_what_nothing_enforces() {
+    fn operator_may_allow_unenforced_containment() {
         let policy =
             PolicyConfig { allow_unenforced: vec!["/harness/permissions".to_owned()], ..PolicyConfig::default() };
         let asked = asked(Some(SandboxMode::ReadOnly), Some(false));

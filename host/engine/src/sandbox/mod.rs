@@ -1,8 +1,8 @@
-//! The containment of runs: decided from payload, configuration and machine, made of what the plugin declares, and
-//! served where the run has no network of its own.
+//! The containment of runs: decided from payload, configuration and machine, and built from the declarations of the plugin.
+//! The host serves the network of a run that has none of its own.
 
 mod decide;
-mod places;
+mod paths;
 mod view;
 mod worktree;
 
@@ -30,45 +30,45 @@ use ostler_runner::{Backend, FileIdentity, Network, ProbeReport, TEMPORARY_FOLDE
 use ostler_storage::Storage;
 
 pub(crate) use decide::{Containment, REMEDY, Reach};
-pub(crate) use places::resolve;
+pub(crate) use paths::resolve;
 pub(crate) use view::{CheckedFolder, Sources, TEMPORARY};
 
-/// The hidden verb under which this program tries what a sandbox holds.
+/// The hidden verb with which this program probes a sandbox.
 pub const PROBE_VERB: &str = "__sandbox_probe";
 
-/// After so long a back end that did not hold is tried again.
+/// Time after which a back end that failed is probed again.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Ports of this machine that one run may reach, at most.
+/// Maximum number of ports of this machine that one run may reach.
 const MAX_FORWARDS: usize = 32;
 
-/// Where a contained run finds the proxy, unless a forwarded port is in the way.
+/// The port of the proxy in a contained run, unless it is a forwarded port.
 const PROXY_PORT: u16 = 61_080;
 
-/// Variables by which programs find a proxy. Both spellings, as programs differ.
+/// Variables that name a proxy, in both spellings, because programs differ.
 const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
-/// Whether the configuration lets runs have an agent of the session.
+/// Whether the configuration lets runs use an agent of the session.
 type Allowed = fn(&SandboxConfig) -> bool;
 
-/// Variables that lead to agents of the user's session, and the setting that lets runs have them.
+/// Variables that name agents of the user's session, and the setting that lets runs use each of them.
 const AGENTS: [(&str, Allowed); 3] = [
     ("SSH_AUTH_SOCK", |config| config.ssh_agent),
     ("GPG_AGENT_INFO", |config| config.gpg_agent),
     ("DBUS_SESSION_BUS_ADDRESS", |config| config.dbus),
 ];
 
-/// Tries what a sandbox holds, in it: the whole life of a process with [`PROBE_VERB`].
+/// The main function of a process with [`PROBE_VERB`]: probes the sandbox in which it runs.
 #[must_use]
 pub fn probe_sandbox(mut args: impl Iterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
     let done = args.next().is_some_and(|folder| ostler_runner::run_probe_child(Path::new(&folder)));
     if done { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
-/// Tries which of these back ends work on this machine.
+/// Probes which of these back ends work on this machine.
 type ProbeBackends = dyn Fn(&[Backend]) -> ProbeReport + Send + Sync;
 
-/// Decides what bounds a run, and opens the folders in which it works.
+/// Decides the containment of a run, and opens the folders in which it works.
 pub struct SandboxService {
     config: CurrentConfig,
     grants: GrantStore,
@@ -109,7 +109,7 @@ impl SandboxService {
         let mut found = self.last_probe.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(LastProbe { wanted: asked, at, report }) = &*found
             && asked == wanted
-            // What failed may have failed for want of something: it is tried again.
+            // A back end may have failed for lack of a resource, and is probed again.
             && (report.refused.is_empty() || at.elapsed() < RETRY)
         {
             return Arc::clone(report);
@@ -119,7 +119,7 @@ impl SandboxService {
             tracing::warn!(
                 backend = refused.backend.as_str(),
                 reason = refused.reason,
-                "a sandbox back end does not hold"
+                "a sandbox back end does not work"
             );
         }
         *found = Some(LastProbe { wanted: wanted.clone(), at: Instant::now(), report: Arc::clone(&report) });
@@ -141,26 +141,27 @@ impl SandboxService {
     /// The containment of a run with that payload.
     ///
     /// # Errors
-    /// `UNENFORCEABLE` where this machine cannot hold what was asked.
+    /// `UNENFORCEABLE` if this machine cannot enforce what was requested.
     pub(crate) fn contain(
         &self,
         active: &ActiveConfig,
         payload: &StartPayload,
     ) -> Result<(Containment, Vec<CompatibilityWarning>), ApiError> {
         let none = Permissions::default();
-        let asked = payload.harness.as_ref().and_then(|harness| harness.permissions.as_ref()).unwrap_or(&none);
+        let requested = payload.harness.as_ref().and_then(|harness| harness.permissions.as_ref()).unwrap_or(&none);
         let config = &active.config;
         let origin = config.sources().origin("/sandbox/mode");
         let tools = payload.harness.as_ref().and_then(|harness| harness.tools.as_ref());
         let may_write =
             tools.is_none_or(|tools| tools.iter().any(|tool| matches!(tool, Tool::FileWrite | Tool::FileEdit)));
-        Containment::decide(&config.sandbox, origin, &config.policy, asked, may_write, &self.report(active))
+        Containment::decide(&config.sandbox, origin, &config.policy, requested, may_write, &self.report(active))
     }
 
-    /// The folders of a payload, opened: what is judged from here on is what the run gets.
+    /// Opens the folders of a payload, so that the policies evaluate the folders that the run gets.
     ///
     /// # Errors
-    /// `CWD_MISSING` where one is missing or leads elsewhere; `POLICY_DENIED` where one lies in the host's own folders.
+    /// `CWD_MISSING` if one is missing or contains a link now; `POLICY_DENIED` if one is not granted or is in a folder of the
+    /// host.
     pub(crate) fn check_folders(&self, payload: &StartPayload, cwd: &Path) -> Result<OpenFolders, ApiError> {
         let grants = self.grants.for_policies()?;
         let working = self.open_folder(&grants, cwd, "/cwd")?;
@@ -180,11 +181,11 @@ impl SandboxService {
     fn open_folder(&self, grants: &Grants, path: &Path, pointer: &str) -> Result<(CheckedFolder, OwnedFd), ApiError> {
         let is_own = |own: &PathBuf| own.canonicalize().is_ok_and(|own| path.starts_with(own));
         if self.paths.own_folders().into_iter().any(is_own) {
-            let message = format!("{} lies in a folder of the host itself, which no run sees", path.display());
+            let message = format!("{} is in a folder of the host, which no run can access", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message).at(pointer));
         }
         let handle = check::open_folder(path).map_err(|error| error.at(pointer))?;
-        // The policies look paths up by themselves; what was opened here is what the run gets.
+        // The policies resolve paths themselves; the run gets the folder that was opened here.
         if grants.containing(path).is_none() {
             let message = format!("{} is not in a granted folder", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message)
@@ -196,7 +197,7 @@ impl SandboxService {
     }
 }
 
-/// The folders of a run, and what keeps their identities from being used again.
+/// The folders of a run, and the open handles that keep their identities from being reused.
 #[derive(Debug)]
 pub(crate) struct OpenFolders {
     pub(crate) cwd: CheckedFolder,
@@ -229,7 +230,7 @@ pub(crate) fn allow_list(
     let mut texts = Vec::new();
     strings(&serde_json::Value::Object(provider.settings.clone()), &mut texts);
     list.extend(AllowList::of_urls(texts.iter().map(String::as_str)));
-    // What the payload sets is not the user's environment, whatever its name.
+    // Variables of the payload are not from the user's environment.
     let own = harness.map(|harness| &harness.process_env);
     let endpoints = inherited
         .iter()
@@ -237,7 +238,7 @@ pub(crate) fn allow_list(
         .filter(|(name, _)| needs.endpoints.iter().any(|pattern| matches_name(pattern, name)));
     list.extend(AllowList::of_urls(endpoints.map(|(_, value)| value.as_str())));
     let servers = harness.and_then(|harness| harness.mcp.as_ref()).map_or(&[][..], |mcp| &mcp.servers);
-    // One that may not be allowed closes none of the others.
+    // An invalid one does not exclude the others.
     for url in servers.iter().filter_map(|server| authority(server.url.as_deref()?)) {
         if let Ok(parsed) = AllowList::parse(&[url], RuleSource::Payload) {
             list.extend(parsed);
@@ -260,11 +261,11 @@ fn strings(value: &serde_json::Value, into: &mut Vec<String>) {
     }
 }
 
-/// The network of a contained run, and what serves it.
+/// The network of a contained run, served by the host.
 pub(crate) struct Served {
     pub(crate) network: Network,
     list: AllowList,
-    /// Where the child has the host's loopback, the host listens there itself.
+    /// The listener of the proxy, if the child uses the loopback of the host.
     listener: Option<TcpListener>,
 }
 
@@ -293,7 +294,7 @@ impl Served {
     /// Serves the child. `sockets` are those of a network of its own.
     ///
     /// # Errors
-    /// `INTERNAL` where they cannot be served: the run must not start without its network then.
+    /// `INTERNAL` if they cannot be served: then the run must not start.
     pub(crate) fn serve(&self, egress: &Egress, sockets: Vec<OwnedFd>, sink: NetworkEvents) -> Result<Proxy, ApiError> {
         let mut sockets = sockets.into_iter().map(TcpListener::from);
         let own = self.listener.as_ref().map(TcpListener::try_clone).transpose().map_err(ApiError::internal)?;
@@ -304,7 +305,7 @@ impl Served {
     }
 }
 
-/// Gives a contained child what it needs to find its way, and takes from it what leads to the user's session.
+/// Sets the variables that a contained child needs, and removes those that name parts of the user's session.
 pub(crate) fn adapt_environment(
     variables: &mut BTreeMap<String, String>,
     config: &SandboxConfig,
@@ -341,7 +342,7 @@ pub(crate) fn adapt_environment(
     }
 }
 
-/// The CLI and its interpreter, each with the folder that it was installed in.
+/// The CLI and its interpreter, each with its installation folder.
 pub(crate) fn programs(executable: &Path, start: &Path) -> Vec<PathBuf> {
     let mut programs = Vec::new();
     for program in [executable, start] {
@@ -354,7 +355,7 @@ pub(crate) fn programs(executable: &Path, start: &Path) -> Vec<PathBuf> {
     programs
 }
 
-/// What the search path and the payload name: folders of programs, attachments, programs of the allowlist and of MCP
+/// The paths in the search path and the payload: folders of programs, attachments, programs of the allowlist and of MCP
 /// servers.
 pub(crate) fn named(path: &str, payload: &StartPayload) -> Vec<PathBuf> {
     let mut named: Vec<PathBuf> = std::env::split_paths(path).filter(|folder| folder.is_absolute()).collect();
@@ -371,7 +372,7 @@ pub(crate) fn named(path: &str, payload: &StartPayload) -> Vec<PathBuf> {
     named
 }
 
-/// The folder that a program was installed in: the `node_modules` around it, else its own folder.
+/// The installation folder of a program: the outermost `node_modules` that contains it, or its own folder.
 fn tree_of(program: &Path) -> Option<PathBuf> {
     let modules = program.ancestors().filter(|folder| folder.file_name().is_some_and(|name| name == "node_modules"));
     let folder = modules.last().or_else(|| program.parent())?;
@@ -379,7 +380,7 @@ fn tree_of(program: &Path) -> Option<PathBuf> {
     (!shared).then(|| folder.to_owned())
 }
 
-/// The reports of a run's proxy become events of the run.
+/// Stores the reports of a run's proxy as events of the run.
 pub(crate) struct NetworkEvents {
     pub(crate) recorder: Recorder,
     pub(crate) storage: Storage,
@@ -392,12 +393,12 @@ impl EgressSink for NetworkEvents {
             events.push(self.recorder.event(&Payload::Warning(warning)));
         }
         events.push(self.recorder.event(&Payload::Network(event)));
-        // The storage's queue is bounded; a run that floods it waits with its next connection.
+        // The queue of the storage is bounded, so that a run that floods it is slowed down.
         drop(self.storage.append(events));
     }
 }
 
-/// What the providers beside this one write, with what is configured for them.
+/// The declarations of all other providers, with the variables that are configured for them.
 pub(crate) fn others<'a>(
     active: &'a ActiveConfig,
     provider: &Provider,
@@ -412,8 +413,10 @@ mod tests {
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use serde_json::json;
+
     use super::*;
-    use crate::test_support::Fixture;
+    use crate::test_support::{Fixture, with_fields};
     use ostler_protocol::SandboxMode;
     use ostler_runner::RefusedBackend;
 
@@ -430,9 +433,7 @@ mod tests {
     }
 
     fn payload(fields: serde_json::Value) -> StartPayload {
-        let mut payload = serde_json::json!({"provider": "codex", "prompt": "do it"});
-        payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        serde_json::from_value(payload).unwrap()
+        serde_json::from_value(with_fields(json!({"provider": "codex", "prompt": "do it"}), fields)).unwrap()
     }
 
     #[test]
@@ -452,9 +453,9 @@ mod tests {
         let fixture = Fixture::new();
         let (service, _) = service(&fixture, Vec::new());
         let active = fixture.config.load();
-        let (containment, warnings) = service.contain(&active, &payload(serde_json::json!({}))).unwrap();
+        let (containment, warnings) = service.contain(&active, &payload(json!({}))).unwrap();
         assert_eq!((containment.backend, warnings.len()), (None, 1));
-        let asking = serde_json::json!({"harness": {"permissions": {"sandboxMode": "read-only"}}});
+        let asking = json!({"harness": {"permissions": {"sandboxMode": "read-only"}}});
         let error = service.contain(&active, &payload(asking)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unenforceable);
     }
@@ -466,13 +467,13 @@ mod tests {
         let (granted, other) = (fixture.make_folder("granted"), fixture.make_folder("other"));
         let own = fixture.make_folder("home/data");
         service.grants.grant(&granted, None).unwrap();
-        let check = |cwd: &Path| service.check_folders(&payload(serde_json::json!({})), cwd);
+        let check = |cwd: &Path| service.check_folders(&payload(json!({})), cwd);
         assert_eq!(check(&granted).unwrap().cwd.path, granted);
         assert_eq!(check(&other).unwrap_err().kind, ErrorKind::PolicyDenied);
         assert_eq!(check(&granted.join("missing")).unwrap_err().kind, ErrorKind::CwdMissing);
         service.grants.grant(&fixture.folder(), None).unwrap();
         assert_eq!(check(&own).unwrap_err().kind, ErrorKind::PolicyDenied);
-        let additional = serde_json::json!({"harness": {"additionalDirectories": [granted, own]}});
+        let additional = json!({"harness": {"additionalDirectories": [granted, own]}});
         let error = service.check_folders(&payload(additional), &other).unwrap_err();
         assert_eq!(error.pointer.as_deref(), Some("/harness/additionalDirectories/1"));
     }

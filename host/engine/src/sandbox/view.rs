@@ -1,11 +1,11 @@
-//! What a contained child sees: its folders, what its CLI needs, and what stays hidden.
+//! The file system of a contained child: its folders, the files that its CLI needs, and what is hidden.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decide::{Containment, Reach};
-use super::places::resolve;
+use super::paths::resolve;
 use super::worktree;
 use ostler_config::{Paths, ResourceLimits as LimitsConfig, SandboxConfig};
 use ostler_plugin_host::Containment as Needs;
@@ -15,7 +15,7 @@ use ostler_runner::{
     Sandbox, TEMPORARY_FOLDERS, View,
 };
 
-/// Entries of the folders around hidden ones that a Landlock domain names, at most.
+/// Maximum number of entries of the folders around hidden ones that a Landlock domain names.
 const MAX_READABLE: usize = 20_000;
 
 /// A folder that was checked.
@@ -25,7 +25,7 @@ pub(crate) struct CheckedFolder {
     pub(crate) identity: FileIdentity,
 }
 
-/// What the view of one run is made of.
+/// The inputs of the view of one run.
 pub(crate) struct Sources<'a> {
     pub(crate) paths: &'a Paths,
     pub(crate) config: &'a SandboxConfig,
@@ -33,9 +33,9 @@ pub(crate) struct Sources<'a> {
     /// The operator's plugin folder.
     pub(crate) plugins: &'a Path,
     pub(crate) needs: &'a Needs,
-    /// What other providers write, with the variables that are configured for them.
+    /// The declarations of other providers, with the variables that are configured for them.
     pub(crate) others: Vec<(&'a Needs, &'a BTreeMap<String, String>)>,
-    /// The host's own variables: where the user's folders are, whatever the child is given.
+    /// The host's own variables, which locate the user's folders independently of the child's variables.
     pub(crate) host: &'a BTreeMap<String, String>,
     /// All variables of the child.
     pub(crate) variables: &'a BTreeMap<String, String>,
@@ -43,9 +43,9 @@ pub(crate) struct Sources<'a> {
     pub(crate) additional: &'a [CheckedFolder],
     /// The private folder of the attempt.
     pub(crate) private: &'a Path,
-    /// The provider's program, with the folder that it was installed in.
+    /// The provider's program, with its installation folder.
     pub(crate) programs: Vec<PathBuf>,
-    /// Files and folders that the payload and the search path name. They open nothing that is hidden.
+    /// Files and folders that the payload and the search path name. They do not make hidden files visible.
     pub(crate) named: Vec<PathBuf>,
 }
 
@@ -114,7 +114,7 @@ impl Sources<'_> {
         std::iter::once(self.cwd).chain(self.additional)
     }
 
-    /// Whether a path lies in a folder of the run.
+    /// Whether a path is in a folder of the run.
     fn is_inside(&self, path: &Path) -> bool {
         self.folders().any(|folder| path.starts_with(&folder.path))
     }
@@ -155,7 +155,7 @@ impl Sources<'_> {
         for path in resolved(&self.agents()) {
             add(path, false, None, false);
         }
-        // Only the private temporary folder takes them away; what else is not hidden can be read anyway.
+        // Only the private temporary folder covers them; other files that are not hidden can be read anyway.
         for path in resolved(&self.named) {
             let below = |folder: &&str| path.starts_with(folder) && path != Path::new(*folder);
             let temporary = TEMPORARY_FOLDERS.iter().any(below);
@@ -163,15 +163,14 @@ impl Sources<'_> {
                 add(path, false, None, false);
             }
         }
-        // A work folder that is the whole disk cannot be mounted on itself: then nothing is read-only but the rest of the
-        // rules.
+        // A working folder that is the root of the file system cannot be mounted on itself: then only the other rules apply.
         let read_only = !full && !open.get(Path::new("/")).is_some_and(|root| root.write);
         open.remove(Path::new("/"));
         let protect = guarded.iter().map(|(path, _)| path.clone()).collect();
         if !full {
             hide.extend(more);
         }
-        // What belongs to the host stays hidden even where something else is to be open below it, except the private folder.
+        // The host's own folders stay hidden even if other rules open a path below them, except the private folder.
         open.retain(|path, _| path.starts_with(self.private) || !own.iter().any(|own| path.starts_with(own)));
         View {
             read_only,
@@ -183,14 +182,14 @@ impl Sources<'_> {
         }
     }
 
-    /// What belongs to the host itself.
+    /// The files and folders of the host itself.
     fn own_folders(&self) -> Vec<PathBuf> {
         let paths = self.paths;
         let mut own = paths.own_folders().map(PathBuf::clone).to_vec();
         own.extend([&paths.plugins_dir, &paths.socket, &paths.config_file].map(PathBuf::clone));
         own.push(self.plugins.to_owned());
         if let Some(folder) = paths.config_file.parent().filter(|_| paths.home.is_none()) {
-            // One that is missing could be made by the run.
+            // The run could create one that is missing.
             let _ = fs::create_dir_all(folder);
             own.push(folder.to_owned());
         }
@@ -227,7 +226,7 @@ impl Sources<'_> {
         sockets
     }
 
-    /// Files by which a run could make later programs of the user run its code, each with whether it is a folder.
+    /// Files with which a run could make later programs of the user run its code, and whether each is a folder.
     fn guarded(&self, mode: SandboxMode) -> Vec<(PathBuf, bool)> {
         let own =
             self.needs.protect.iter().filter_map(|path| Some((resolve(path, self.variables)?, path.ends_with('/'))));
@@ -236,7 +235,7 @@ impl Sources<'_> {
             for folder in self.folders() {
                 let names = self.config.protect.iter();
                 guarded.extend(names.map(|name| (folder.path.join(name.trim_end_matches('/')), name.ends_with('/'))));
-                // In a linked worktree that is a file, which says where the repository is.
+                // In a linked worktree it is a file that names the repository.
                 if folder.path.join(".git").is_file() {
                     guarded.push((folder.path.join(".git"), false));
                 }
@@ -246,15 +245,15 @@ impl Sources<'_> {
         guarded
     }
 
-    /// What is hidden below a folder that the run may use, where no mount can cover it: then Landlock alone cannot hold the
-    /// run.
+    /// A hidden path below a folder that the run may use. Without mounts it cannot be covered, so that Landlock alone cannot
+    /// contain the run.
     pub(crate) fn uncoverable(&self) -> Option<PathBuf> {
         let all: Vec<PathBuf> = self.own_folders().into_iter().chain(self.hidden()).collect();
         resolved(&all).into_iter().find(|path| self.is_inside(path))
     }
 
-    /// What is missing of that and can have something empty in its place. Of the files in a work folder, tools would obey
-    /// an empty one, too.
+    /// The missing ones for which an empty placeholder can be mounted. Not for files in a working folder: tools would obey an
+    /// empty one, too.
     fn placeholders(&self, guarded: Vec<(PathBuf, bool)>) -> Vec<Placeholder> {
         let of_cli: Vec<PathBuf> = self.needs.protect.iter().filter_map(|path| resolve(path, self.variables)).collect();
         let emptied = guarded.into_iter().filter(|(path, folder)| *folder || of_cli.contains(path));
@@ -262,8 +261,8 @@ impl Sources<'_> {
         wanted.filter(|wanted| can_be_made(&wanted.path) || wanted.is_there()).collect()
     }
 
-    /// Protected files that nothing keeps a run from making or replacing, with what the links among them lead to now:
-    /// nothing can be mounted where nothing is, or on a link. `placeholders` are those of the run's sandbox.
+    /// Protected files that a run can create or replace, each with the current target of its link: a mount needs an existing
+    /// file that is not a link. `placeholders` are those of the run's sandbox.
     pub(crate) fn unprotected(
         &self,
         mode: SandboxMode,
@@ -281,20 +280,20 @@ impl Sources<'_> {
     }
 }
 
-/// Whether a path is missing in a folder that is there.
+/// Whether a path is missing in an existing folder.
 fn can_be_made(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err() && path.parent().is_some_and(Path::is_dir)
 }
 
-/// The folder in the private one that is the child's `/tmp`.
+/// The folder in the private folder that is mounted as the child's `/tmp`.
 pub(crate) const TEMPORARY: &str = "tmp";
 
-/// Those of the paths that are there, links resolved.
+/// The existing paths, with links resolved.
 fn resolved(paths: &[PathBuf]) -> Vec<PathBuf> {
     paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
 }
 
-/// The same for paths as settings and plugins write them. A missing folder whose path ends with `/` is made.
+/// The same for paths as settings and plugins write them. A missing folder whose path ends with `/` is created.
 fn existing<'a>(paths: impl Iterator<Item = &'a String>, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let found = paths.filter_map(|text| {
         let path = resolve(text, variables)?;
@@ -307,15 +306,15 @@ fn existing<'a>(paths: impl Iterator<Item = &'a String>, variables: &BTreeMap<St
     found.collect()
 }
 
-/// What a Landlock domain lets the child change.
+/// The paths that a Landlock domain lets the child change.
 fn writable(view: &View, more: &[&str]) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = view.open.iter().filter(|open| open.write).map(|open| open.path.clone()).collect();
     paths.extend(more.iter().map(PathBuf::from));
     paths
 }
 
-/// What a Landlock domain lets the child read, where no mount can hide anything: everything but what is hidden. Folders
-/// around hidden ones are opened entry by entry, as they are now.
+/// The paths that a Landlock domain lets the child read, if mounts cannot hide files: all that are not hidden. Folders that
+/// contain hidden paths are opened entry by entry.
 fn readable(view: &View) -> Vec<PathBuf> {
     let mut hidden = resolved(&view.hide);
     if view.tmp.is_some() {

@@ -1,9 +1,9 @@
-//! Linked worktrees of git: what a commit in one writes of the repository that it belongs to.
+//! Linked worktrees of git: the files of the repository that a commit in a worktree writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a `.git` file, at most.
+/// Maximum size of a `.git` file in bytes.
 const MAX_POINTER: u64 = 4096;
 
 /// Parts of a repository that a linked worktree writes.
@@ -15,8 +15,7 @@ const READ: [&str; 7] = ["HEAD", "config", "hooks", "info", "packed-refs", "shal
 /// The files and folders outside of `folder` that git uses for a commit in it, and whether it writes them: none, unless
 /// it is a linked worktree.
 ///
-/// The `.git` file of a folder is the agent's to write, so it is believed only where the repository names the folder in
-/// return.
+/// An agent can write the `.git` file of a folder, so that it is used only if the repository names the folder in return.
 pub(super) fn parts(folder: &Path) -> Vec<(PathBuf, bool)> {
     let own = folder.join(".git");
     let Some(private) = pointed(&own, "gitdir:") else { return Vec::new() };
@@ -24,17 +23,17 @@ pub(super) fn parts(folder: &Path) -> Vec<(PathBuf, bool)> {
     let returns = read(&private.join("gitdir")).is_some_and(|back| Path::new(back.trim()) == own);
     let Some(common) = read(&private.join("commondir")).filter(|_| returns) else { return Vec::new() };
     let Ok(common) = private.join(common.trim()).canonicalize() else { return Vec::new() };
-    // What the run could write itself proves nothing.
+    // A file that the run could write itself proves nothing.
     if common.starts_with(folder) || private.parent() != Some(common.join("worktrees").as_path()) {
         return Vec::new();
     }
     let written = WRITTEN.iter().map(|name| (common.join(name), true)).chain([(private, true)]);
     let all = written.chain(READ.iter().map(|name| (common.join(name), false)));
-    // A link could lead anywhere.
+    // A link could point anywhere.
     all.filter(|(path, _)| fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink())).collect()
 }
 
-/// Files of a linked worktree by which git finds its repository and configuration.
+/// Files of a linked worktree that name its repository and configuration.
 pub(super) fn pointers(folder: &Path) -> Vec<PathBuf> {
     let private =
         parts(folder).into_iter().find(|(path, _)| path.parent().is_some_and(|above| above.ends_with("worktrees")));
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn git_file_that_its_repository_does_not_know_opens_nothing() {
+    fn git_file_that_its_repository_does_not_name_opens_nothing() {
         let (root, _, tree) = repository();
         let other = root.path().canonicalize().unwrap().join("other");
         fs::create_dir(&other).unwrap();

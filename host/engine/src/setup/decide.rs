@@ -1,4 +1,4 @@
-//! What comes in force of a configuration and plugins that somebody wants, where some of it may be at fault.
+//! Decides which configuration and plugins are activated if some of the new ones are faulty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,17 +9,17 @@ use ostler_config::{Config, Paths, PluginConfig, PluginTrust, PluginsConfig};
 use ostler_plugin_host::{Admission, Kind, Limits, PluginProblem};
 use ostler_protocol::Problem;
 
-/// What comes in force.
+/// The configuration that is activated.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) active: ActiveConfig,
-    /// Why it is not the configuration that was wanted; empty where it is.
+    /// Why it is not the requested configuration; empty if it is.
     pub(crate) faults: Vec<Problem>,
-    /// What is to be said of the plugins that are there.
+    /// The problems of the plugins.
     pub(crate) plugins: Vec<PluginProblem>,
 }
 
-/// Bounds of guests, as the configuration says.
+/// The limits of plugins, from the configuration.
 pub fn limits(plugins: &PluginsConfig) -> Limits {
     let mut limits = Limits { component_size: plugins.max_component_bytes() as u64, ..Limits::default() };
     for call in [&mut limits.provider, &mut limits.redactor, &mut limits.policy] {
@@ -34,7 +34,7 @@ pub fn plugin_folder<'a>(plugins: &'a PluginsConfig, paths: &'a Paths) -> &'a Pa
     plugins.folder.as_deref().unwrap_or(&paths.plugins_dir)
 }
 
-/// What the operator has said about plugins: in the configuration, and by approving them.
+/// The plugins that the operator admits: by the configuration, and by approval.
 pub fn admission(plugins: &PluginsConfig, approved: &BTreeSet<String>) -> Admission {
     let pins = |kind: Kind, named: &BTreeMap<String, PluginConfig>| {
         let pinned = named.iter().filter_map(|(name, plugin)| Some((name.clone(), plugin.sha256.clone()?)));
@@ -53,11 +53,12 @@ pub fn admission(plugins: &PluginsConfig, approved: &BTreeSet<String>) -> Admiss
     }
 }
 
-/// Makes a setup of the wanted configuration and the plugins that are there now. The last that was good stays where
-/// something is at fault: a plugin whose file has changed for one that does not take its settings, or the configuration
-/// as a whole where a part of it cannot be put in force. What was not in force before can fail without being at fault.
+/// Builds an active configuration from the requested configuration and the current plugins. If something is faulty, the
+/// last valid one stays: the previous version of a plugin whose new file does not accept its settings, or the whole
+/// previous configuration if a part of the new one cannot be activated. A part that was not active before can fail without
+/// being a fault.
 ///
-/// Blocks: compiles and asks plugins.
+/// Blocks: compiles and calls plugins.
 pub(crate) fn decide(current: &ActiveConfig, wanted: &Config, paths: &Paths, approved: &BTreeSet<String>) -> Decision {
     let mut attempt = Attempt::new(current, wanted, paths, approved);
     if *wanted == current.config {
@@ -71,17 +72,17 @@ pub(crate) fn decide(current: &ActiveConfig, wanted: &Config, paths: &Paths, app
     if attempt.faults().is_empty() {
         return attempt.decided(Vec::new());
     }
-    let mut back = Attempt::new(current, &current.config, paths, approved);
-    back.restore();
-    // What fails with the configuration of before as well is a plugin's fault, which must not keep the rest of the wanted
-    // one from taking effect.
-    let plugins: BTreeSet<&str> = back.faults().iter().map(|failure| failure.pointer.as_str()).collect();
+    let mut previous = Attempt::new(current, &current.config, paths, approved);
+    previous.restore();
+    // Parts that fail with the previous configuration as well are faults of plugins, which must not prevent the rest of the
+    // requested one from being activated.
+    let plugins: BTreeSet<&str> = previous.faults().iter().map(|failure| failure.pointer.as_str()).collect();
     let faults = attempt.faults().into_iter().filter(|failure| !plugins.contains(failure.pointer.as_str()));
     let faults: Vec<Problem> = faults.flat_map(Failure::problems).collect();
     if faults.is_empty() {
         return attempt.decided(faults);
     }
-    back.decided(faults)
+    previous.decided(faults)
 }
 
 struct Attempt<'a> {
@@ -98,22 +99,22 @@ impl<'a> Attempt<'a> {
         Self { current, active: ActiveConfig::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
     }
 
-    /// What fails now, did not before, and is not about a plugin that somebody has taken away. A plugin that was set aside
-    /// with these settings keeps nothing else from taking effect: it withholds or denies until it is tried again.
+    /// The failures that are new and not about a removed plugin. A disabled plugin does not prevent the rest from being
+    /// activated: it withholds or denies until it is tried again.
     fn faults(&self) -> Vec<&Failure> {
         let known: BTreeSet<&str> = self.current.failures.iter().map(|failure| failure.pointer.as_str()).collect();
-        let taken_away = |failure: &Failure| {
+        let removed = |failure: &Failure| {
             failure.plugin.as_ref().is_some_and(|(kind, name)| {
                 self.current.registry.contains(*kind, name) && !self.active.registry.contains(*kind, name)
             })
         };
         let failures = self.active.failures.iter();
-        let new = |failure: &&Failure| !failure.set_aside && !known.contains(failure.pointer.as_str());
-        failures.filter(|failure| new(failure) && !taken_away(failure)).collect()
+        let new = |failure: &&Failure| !failure.disabled && !known.contains(failure.pointer.as_str());
+        failures.filter(|failure| new(failure) && !removed(failure)).collect()
     }
 
-    /// Takes back the plugins that have changed and are at fault. One that was not there before stays as it is: a policy
-    /// denies, as it would after a start of the host, and anything else may do with other settings.
+    /// Restores the previous versions of plugins that have changed and are faulty. A plugin that is new stays: a policy
+    /// denies, as it would after a start of the host, and any other plugin may work with other settings.
     fn restore(&mut self) {
         loop {
             let restored = self.faults().into_iter().find_map(|failure| {

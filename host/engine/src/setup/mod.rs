@@ -1,9 +1,9 @@
-//! What is in force: the configuration and what was made of it.
+//! The active configuration, and what was made of it.
 //!
-//! One immutable snapshot. A run takes it when it begins and keeps it to its end, whatever is put in force meanwhile.
+//! It is one immutable snapshot. A run takes the current one when it starts and keeps it until it ends.
 
-pub(crate) mod complaints;
 pub(crate) mod decide;
+pub(crate) mod diagnostics;
 pub(crate) mod reload;
 pub(crate) mod rules;
 pub(crate) mod settings;
@@ -42,11 +42,11 @@ pub(crate) struct ActiveConfig {
     pub(crate) gate: PolicySet,
     pub(crate) redactor: Arc<Redactor>,
     redaction: Redaction,
-    /// What could not be put in force.
+    /// The parts that could not be activated.
     pub(crate) failures: Vec<Failure>,
 }
 
-/// The active configuration, for everything that reads it. Whoever loads one keeps it; a change replaces it as a whole.
+/// A handle to the active configuration. A change replaces it as a whole; a snapshot that was loaded does not change.
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentConfig(Arc<ArcSwap<ActiveConfig>>);
 
@@ -64,25 +64,25 @@ impl CurrentConfig {
     }
 }
 
-/// A piece that could not be put in force.
+/// A part of the configuration that could not be activated.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    /// JSON pointer of what the configuration says of it: `/providers/codex-work`.
+    /// JSON pointer of its section in the configuration: `/providers/codex-work`.
     pub(crate) pointer: String,
-    /// The plugin that it is made of, if it is one.
+    /// The plugin, if the part is one.
     pub(crate) plugin: Option<(Kind, String)>,
-    /// What is wrong.
+    /// The reason.
     pub(crate) reason: String,
-    /// The same for people; names the piece.
+    /// The reason for people; names the part.
     pub(crate) message: String,
-    /// Which of its settings are at fault, with pointers into the configuration.
+    /// The problems of its settings, with pointers into the configuration.
     pub(crate) settings: Vec<Problem>,
-    /// Whether the plugin has failed too often with these settings, whatever the configuration says now.
-    pub(crate) set_aside: bool,
+    /// Whether the plugin is disabled because it has failed too often with these settings.
+    pub(crate) disabled: bool,
 }
 
 impl Failure {
-    /// What a plugin says against being put in force as `piece`.
+    /// The error of a plugin that was to be activated as `piece`.
     pub(crate) fn new(pointer: String, plugin: (Kind, String), piece: &str, error: &PluginError) -> Self {
         let mut settings = Vec::new();
         if let PluginErrorKind::Settings(problems) = &error.kind {
@@ -91,14 +91,14 @@ impl Failure {
                 message: problem.message.clone(),
             }));
         }
-        let (reason, set_aside) = (error.to_string(), matches!(error.kind, PluginErrorKind::Disabled));
-        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings, set_aside }
+        let (reason, disabled) = (error.to_string(), matches!(error.kind, PluginErrorKind::Disabled));
+        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings, disabled }
     }
 
-    /// What is not about settings.
+    /// A failure that is not about settings.
     pub(crate) fn plain(pointer: String, plugin: Option<(Kind, String)>, piece: &str, reason: &str) -> Self {
         let message = format!("{piece}: {reason}");
-        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new(), set_aside: false }
+        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new(), disabled: false }
     }
 
     /// As problems of the configuration.
@@ -118,7 +118,7 @@ pub(crate) struct Provider {
     /// Name of the plugin behind it.
     pub(crate) plugin: String,
     pub(crate) config: ProviderConfig,
-    /// The configured plugin, or why there is none.
+    /// The configured plugin, or why it cannot be used.
     instance: Result<Arc<ProviderInstance>, String>,
 }
 
@@ -142,12 +142,12 @@ impl Provider {
     /// The variable that carries a stored token, if the CLI takes one.
     ///
     /// # Errors
-    /// `PLUGIN_FAILED` where the plugin cannot say.
+    /// `PLUGIN_FAILED` if the plugin cannot be used.
     pub(crate) fn token_variable(&self) -> Result<Option<String>, ApiError> {
         Ok(self.instance()?.describe().token_variable.clone())
     }
 
-    /// What the host checks of a run of it that gets a stored token.
+    /// The inputs of the host's checks for a run with a stored token.
     pub(crate) fn token_checks<'a>(
         &'a self,
         caller: Option<&'a BTreeMap<String, String>>,
@@ -162,7 +162,7 @@ impl Provider {
         }
     }
 
-    /// The program, looked for on `search_path`; and what was looked for.
+    /// Looks up the program on `search_path`. Returns also the name that was looked up.
     pub(crate) fn find(&self, instance: &ProviderInstance, search_path: &str) -> (Lookup, String) {
         let names = &instance.describe().executables;
         match &self.config.executable {
@@ -188,8 +188,8 @@ impl Provider {
         }
     }
 
-    /// What a capability snapshot is valid for: this program, this plugin, these settings, and the CLI's own settings for a
-    /// child with these variables.
+    /// Identifies what a capability snapshot depends on: this program, this plugin, these settings, and the CLI's own
+    /// settings for a child with these variables.
     pub(crate) fn fingerprint(
         &self,
         instance: &ProviderInstance,
@@ -209,7 +209,7 @@ impl Provider {
     }
 }
 
-/// The files of the CLI that its probes depend on, as they are now. One that cannot be looked at counts as missing.
+/// The current state of the CLI's files that its probes depend on. A file that cannot be read counts as missing.
 fn own_settings(paths: &[String], variables: &BTreeMap<String, String>) -> String {
     let mut found = String::new();
     for path in paths.iter().filter_map(|text| resolve(text, variables)) {
@@ -222,16 +222,16 @@ fn own_settings(paths: &[String], variables: &BTreeMap<String, String>) -> Strin
     found
 }
 
-/// The host's own binary. One that was replaced while the host runs is reached through the process itself.
+/// The host's own binary. If it was replaced while the host runs, it is opened through the process itself.
 fn own_binary() -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?;
     if path.exists() { Some(path) } else { Some(PathBuf::from(format!("/proc/{}/exe", std::process::id()))) }
 }
 
 impl ActiveConfig {
-    /// Makes it of a configuration and the plugins that are there. What fails, fails closed where a secret or a policy
-    /// is at stake and leaves the rest available; `failures` names it. What `before` has made of the same plugin and the
-    /// same settings is taken over. Blocks: asks plugins, compiles rules.
+    /// Builds it from a configuration and the plugins. A part that fails is listed in `failures`, and the rest stays
+    /// available; redactors and policies fail closed. Parts of `before` with the same plugin and the same settings are
+    /// reused. Blocks: calls plugins, compiles rules.
     pub(crate) fn build(config: Config, registry: &Arc<Registry>, before: Option<&Self>) -> Self {
         let mut failures = Vec::new();
         let providers = providers(&config, registry, before, &mut failures);
@@ -242,8 +242,7 @@ impl ActiveConfig {
         Self { config, registry: Arc::clone(registry), providers, gate, redactor, redaction, failures }
     }
 
-    /// Refuses what a redactor plugin should have seen that is named in the configuration, or was in use before, and cannot
-    /// be used.
+    /// Refuses to run anything if a redactor plugin cannot be used that is named in the configuration or was in use before.
     ///
     /// # Errors
     /// `PLUGIN_FAILED` with every reason.
@@ -262,14 +261,13 @@ impl ActiveConfig {
         if reasons.is_empty() {
             return Ok(());
         }
-        let message = format!("nothing is run while a redactor cannot do its work: {}", reasons.join("; "));
+        let message = format!("no run starts while a redactor cannot be used: {}", reasons.join("; "));
         let hint =
             "repair or replace the plugin, or remove its section from config.toml; `list_plugins` has the reason";
         Err(ApiError::new(ostler_protocol::ErrorKind::PluginFailed, message).hint(hint))
     }
 
-    /// Why a plugin that was loaded is of no use: of a provider plugin, if none of the providers that it makes can be
-    /// used.
+    /// Why a loaded plugin cannot be used. A provider plugin cannot be used if none of its providers can.
     pub(crate) fn failure(&self, kind: Kind, name: &str) -> Option<&str> {
         if kind != Kind::Provider {
             let about =
@@ -284,7 +282,7 @@ impl ActiveConfig {
     /// The provider instance of that name.
     ///
     /// # Errors
-    /// `NOT_FOUND` with the names that there are.
+    /// `NOT_FOUND` with the available names.
     pub(crate) fn provider(&self, name: &str) -> Result<&Arc<Provider>, ApiError> {
         self.providers.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.providers.keys().map(String::as_str).collect();
@@ -310,7 +308,7 @@ impl ActiveConfig {
     }
 }
 
-/// Every plugin that knows its CLI gives one instance under its own name; the configuration shapes those and adds others.
+/// Every plugin that knows its CLI makes one instance with its own name. The configuration changes these and adds others.
 fn providers(
     config: &Config,
     registry: &Registry,
@@ -338,7 +336,7 @@ fn providers(
         let instance = instance.and_then(|instance| refuse_interpreters(config, registry, &provider, instance));
         let homeless = instance.as_ref().is_ok_and(|instance| instance.describe().executables.is_empty());
         if homeless && !config.providers.contains_key(&name) {
-            // A plugin for any program, `command`: nobody has said which.
+            // A plugin for any program (`command`) without a configured program.
             continue;
         }
         let plugin = provider.plugin.clone();
@@ -352,7 +350,8 @@ fn providers(
     made
 }
 
-/// A plugin of the folder that runs an interpreter may run anything: only the configuration can say that it shall.
+/// Refuses interpreters: a plugin of the folder that runs an interpreter could run any code. Only the configuration can
+/// allow that.
 fn refuse_interpreters(
     config: &Config,
     registry: &Registry,
@@ -376,7 +375,7 @@ fn refuse_interpreters(
     }
 }
 
-/// A plugin as a listing shows it; `failure` says why one that was loaded is of no use.
+/// A plugin for the list of plugins; `failure` is the reason why a loaded plugin cannot be used.
 pub(crate) fn plugin_info(plugin: ostler_plugin_host::PluginDescription, failure: Option<&str>) -> PluginInfo {
     let (state, reason) = match plugin.state {
         PluginState::Ready => match failure {

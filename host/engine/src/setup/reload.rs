@@ -55,17 +55,16 @@ pub(crate) struct AppliedSources {
 pub(crate) struct Change {
     pub(crate) decision: Decision,
     pub(crate) trigger: ReloadTrigger,
-    /// What is wrong with the file as it is now; none if it was not read.
+    /// The problems of the current file; `None` if it was not read.
     pub(crate) file: Option<Vec<ReloadProblem>>,
 }
 
 /// Which files have changed.
 #[derive(Debug, Default)]
 pub struct Files {
-    /// Whether the configuration is among them. If not, it is not read: it may be being written at this moment.
+    /// Whether the configuration is among them. If not, it is not read: it may be incomplete at this moment.
     pub config: bool,
-    /// A valid configuration that was there for a moment meanwhile. It comes in force where the one that is there now is
-    /// at fault.
+    /// A valid version of the configuration that existed for a moment. It is activated if the current one is invalid.
     pub seen: Option<Source>,
 }
 
@@ -81,19 +80,19 @@ struct Candidate {
 struct Reports {
     /// Newest first.
     reloads: VecDeque<Reload>,
-    /// Why the file as it is now is not in force.
+    /// Why the current file is not active.
     file: Vec<ReloadProblem>,
-    /// What was set and is not in force.
+    /// Settings that are stored but not active.
     set: Vec<String>,
     plugins: Vec<String>,
     follow: Vec<String>,
     /// Why changes of files are not noticed.
     watch: Option<String>,
-    /// What somebody else has reported.
+    /// Problems that other parts of the host have reported.
     reported: Vec<String>,
 }
 
-/// What an engine begins with.
+/// The state at the start of the host.
 pub(crate) struct InitialState {
     pub(crate) source: Source,
     pub(crate) set: Overrides,
@@ -187,8 +186,8 @@ impl Reloader {
     /// call use it; active runs keep the configuration with which they started. Disabled plugins are tried again.
     ///
     /// # Errors
-    /// Where the configuration could not be taken over: `INVALID_PARAMS` with every problem and its place, or `IO` where
-    /// it cannot be read. Plugins that have changed are in force all the same.
+    /// If the configuration could not be activated: `INVALID_PARAMS` with every problem and its position, or `IO` if it
+    /// cannot be read. Changed plugins are activated nevertheless.
     pub fn reload(&self, trigger: ReloadTrigger) -> Result<Reload, ApiError> {
         for plugin in self.config.load().registry.reinstate() {
             tracing::info!(plugin, "a disabled plugin is tried again");
@@ -196,7 +195,7 @@ impl Reloader {
         self.reload_from(trigger, Files { config: true, seen: None })
     }
 
-    /// The same because files have changed.
+    /// Reloads because files have changed.
     ///
     /// # Errors
     /// As [`reload`](Self::reload).
@@ -205,32 +204,32 @@ impl Reloader {
     }
 
     fn reload_from(&self, trigger: ReloadTrigger, files: Files) -> Result<Reload, ApiError> {
-        let Files { config: again, seen } = files;
+        let Files { config: read_config, seen } = files;
         let mut sources = self.state.begin();
         let current = self.config.load();
         let mut read = |source: Source| {
             let (config, unfit) = source.config_with_fitting(&sources.set)?;
             Ok(Candidate { source, config, unfit })
         };
-        let source = if again { Source::read(&self.paths.config_file) } else { Ok(sources.source.clone()) };
-        let (wanted, mut error) = match source.and_then(&mut read) {
+        let source = if read_config { Source::read(&self.paths.config_file) } else { Ok(sources.source.clone()) };
+        let (candidate, mut error) = match source.and_then(&mut read) {
             Ok(candidate) => (Some(candidate), None),
             Err(errors) => {
                 (seen.and_then(|seen| read(seen).ok()), Some((file_problems(&errors), errors.to_api_error())))
             }
         };
-        let config = wanted.as_ref().map_or(&current.config, |wanted| &wanted.config);
+        let config = candidate.as_ref().map_or(&current.config, |candidate| &candidate.config);
         let decision = decide(&current, config, &self.paths, &sources.approved);
         if !decision.faults.is_empty() {
-            let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
+            let problems: Vec<_> = decision.faults.iter().map(|fault| positioned(fault, config)).collect();
             let listed = problems.iter().map(ReloadProblem::to_problem).collect();
             let refused = ApiError::invalid(listed).hint("the previous configuration stays active");
             error.get_or_insert((problems, refused));
         }
         let (problems, error) = error.map_or_else(|| (Vec::new(), None), |(problems, error)| (problems, Some(error)));
-        let taken = decision.faults.is_empty();
-        let reload = self.activate(&current, Change { decision, trigger, file: again.then_some(problems) });
-        if let Some(Candidate { source, unfit, .. }) = wanted.filter(|_| taken) {
+        let activated = decision.faults.is_empty();
+        let reload = self.activate(&current, Change { decision, trigger, file: read_config.then_some(problems) });
+        if let Some(Candidate { source, unfit, .. }) = candidate.filter(|_| activated) {
             self.state.set_inactive_settings(&unfit);
             sources.source = source;
         }
@@ -292,7 +291,7 @@ impl Reloader {
         reload
     }
 
-    /// Puts on record what is in force by another way than a request, and which plugins are not what they were.
+    /// Records in the audit trail which settings were changed without a request, and which plugins have changed.
     fn audit_reload(&self, reload: &Reload) {
         if reload.trigger != ReloadTrigger::Settings && !reload.changed.is_empty() {
             let entry = AuditEntry::by_host(AuditKind::Settings).fact("trigger", reload.trigger);
@@ -304,7 +303,7 @@ impl Reloader {
         }
     }
 
-    /// The same without secrets: plugins say why they were kept or refused in words of their own.
+    /// The same without secrets: the reasons come from plugins.
     fn clean_reload(&self, mut reload: Reload) -> Reload {
         let redactor = self.redactors.for_diagnostics();
         let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
@@ -362,7 +361,7 @@ impl Reloader {
     }
 }
 
-/// The problems of a file, with their places.
+/// The problems of a file, with their positions.
 fn file_problems(errors: &ConfigErrors) -> Vec<ReloadProblem> {
     let problem = |error: &ConfigError| {
         let hint = error.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -377,8 +376,8 @@ fn file_problems(errors: &ConfigErrors) -> Vec<ReloadProblem> {
     errors.errors().iter().map(problem).collect()
 }
 
-/// A problem of what a file says, with the place where it says so.
-fn placed(fault: &Problem, config: &Config) -> ReloadProblem {
+/// A problem of a file, with its position.
+fn positioned(fault: &Problem, config: &Config) -> ReloadProblem {
     let position = config.sources().position(&fault.pointer).map(|(position, _)| position);
     ReloadProblem {
         pointer: fault.pointer.clone(),
@@ -389,7 +388,7 @@ fn placed(fault: &Problem, config: &Config) -> ReloadProblem {
     }
 }
 
-/// What was set and does not fit any more.
+/// The settings that are stored but not active, for people.
 fn unfit_texts(unfit: &[ConfigError]) -> Vec<String> {
     let text = |error: &ConfigError| {
         let key = file_key(&error.pointer);
@@ -415,19 +414,19 @@ fn change_info(change: &PluginChange) -> PluginChangeInfo {
     }
 }
 
-/// A line for the reload, and one for each problem.
+/// Logs a line for the reload, and one for each problem.
 fn log(reload: &Reload) {
     let plugins: Vec<String> =
         reload.plugins.iter().map(|plugin| format!("{} {}", plugin.name, plugin.change)).collect();
     let (changed, plugins) = (reload.changed.join(" "), plugins.join(", "));
     let trigger = reload.trigger.name();
     if !reload.restart.is_empty() {
-        tracing::warn!(keys = reload.restart.join(" "), "in force when the host starts again");
+        tracing::warn!(keys = reload.restart.join(" "), "active after the next start of the host");
     }
     if reload.ok {
         tracing::info!(trigger, changed, plugins, "reloaded");
     } else {
-        tracing::warn!(trigger, changed, plugins, "the configuration is not taken over; what was in force stays");
+        tracing::warn!(trigger, changed, plugins, "the configuration is not activated; the previous one stays active");
     }
     for problem in &reload.problems {
         tracing::warn!(%problem, "configuration");

@@ -1,4 +1,5 @@
-//! Between redactor plugins and the matcher: the same records under two roofs, because neither module knows the other.
+//! Connects redactor plugins with the matcher: converts the records of one into those of the other, because neither crate
+//! depends on the other.
 
 use std::sync::Arc;
 
@@ -13,19 +14,19 @@ use ostler_redaction::{
     RuleSet,
 };
 
-/// What the matcher was made of, so that another need not be made where nothing of it has changed.
+/// The inputs of the matcher. It is built again only if they have changed.
 #[derive(Debug)]
 pub(crate) struct Redaction {
-    /// The plugins that could be asked, by name.
+    /// The plugins that can be used, by name.
     loaded: Vec<(String, Arc<RedactorInstance>)>,
     redactor: Arc<Redactor>,
-    /// What the matcher left out.
+    /// The plugins that the matcher does not use.
     left_out: Vec<Failure>,
 }
 
 /// One matcher of all rules. If a redactor plugin cannot be loaded, the rules of the others still run; if none is left,
-/// everything is withheld. What was made `before`, with another configuration maybe, is taken over as far as it is the
-/// same; a plugin that was set aside since then keeps its rules.
+/// everything is withheld. Equal parts of `before`, which may have another configuration, are reused; a plugin that was
+/// disabled since then keeps its rules.
 pub(crate) fn redaction(
     config: &Config,
     registry: &Registry,
@@ -99,7 +100,7 @@ fn load(
     if let Some((_, instance)) = kept {
         return Ok(Arc::clone(instance));
     }
-    // One that was set aside may do with other settings; the registry knows.
+    // A disabled plugin may work with other settings; the registry decides.
     if let PluginState::Refused { reason } | PluginState::Waiting { reason } = state {
         return Err(Box::new(failure(name, reason)));
     }
@@ -110,7 +111,7 @@ fn load(
     })
 }
 
-/// A plugin whose pattern does not compile is left out, by name; the others go on.
+/// Builds the matcher. A plugin whose pattern does not compile is not used; the others are.
 fn matcher(loaded: &[(String, Arc<RedactorInstance>)], config: &Config, left_out: &mut Vec<Failure>) -> Arc<Redactor> {
     let rules = |(name, instance): &(String, Arc<RedactorInstance>)| PluginRules {
         name: name.clone(),

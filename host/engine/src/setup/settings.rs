@@ -1,4 +1,4 @@
-//! Settings: the configuration as it is in force, and what can be changed of it at run time.
+//! Settings: the active configuration, and its changes at run time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use ostler_protocol::{ApiError, Problem, escape_pointer, pointer_names, secret_l
 use ostler_redaction::RunRedactor;
 use ostler_storage::{Durability, Storage};
 
-/// Where the patch stands in the parameters.
+/// The pointer of the patch in the parameters.
 const PATCH: &str = "/patch";
 
 /// Reads and changes the settings.
@@ -34,7 +34,7 @@ impl fmt::Debug for SettingsService {
 }
 
 impl SettingsService {
-    /// The settings in force; with `origins`, where each value comes from. Without secrets.
+    /// The active settings without secrets; with `origins`, also the origin of each value.
     pub fn get(&self, origins: bool) -> Settings {
         let active = self.config.load();
         let mut sections = Value::Object(active.config.shown());
@@ -45,12 +45,12 @@ impl SettingsService {
         Settings { sections, origins }
     }
 
-    /// Sets what the patch says over defaults and file, and takes back what it has null for. All of it comes in force at
-    /// once and is stored, or nothing.
+    /// Sets the values of a patch, which override defaults and file, and resets those that are null. The patch is activated
+    /// and stored as a whole, or not at all.
     ///
     /// # Errors
-    /// `INVALID_PARAMS` with everything that is wrong: unknown, of a wrong type or out of range, refused by a plugin,
-    /// secret, or to be set in the file alone. `IO` if it cannot be stored.
+    /// `INVALID_PARAMS` with every problem: unknown settings, wrong types, values out of range, values that a plugin refuses,
+    /// secrets, and settings that only the file can set. `IO` if it cannot be stored.
     pub fn update(&self, patch: &Value, origins: bool) -> Result<Settings, ApiError> {
         let mut sources = self.reloader.begin();
         let current = self.config.load();
@@ -59,8 +59,8 @@ impl SettingsService {
         let (config, unfit) = sources
             .source
             .config_with_fitting(&set)
-            .map_err(|errors| ApiError::internal(format!("what is in force cannot be read again: {errors}")))?;
-        // What does not fit any more, and did not come with this patch, stays as it is.
+            .map_err(|errors| ApiError::internal(format!("the active configuration cannot be read again: {errors}")))?;
+        // Settings that are no longer valid but not in this patch stay stored.
         let mine = unfit.iter().filter(|error| touches(patch, &error.pointer));
         problems.extend(mine.map(ConfigError::to_problem));
         let mut decision = None;
@@ -85,7 +85,7 @@ impl SettingsService {
         Ok(self.get(origins))
     }
 
-    /// Writes what is different, in one transaction.
+    /// Stores the changes in one transaction.
     fn store_settings(&self, before: &Overrides, after: &Overrides) -> Result<(), ApiError> {
         let (old, new) = (before.rows(), after.rows());
         if old == new {
@@ -105,7 +105,7 @@ impl SettingsService {
     }
 }
 
-/// Settings are stored as they are; what is secret must not be among them.
+/// Refuses secrets, because settings are stored without redaction.
 fn refuse_secrets(
     value: &Value,
     pointer: &str,
@@ -126,7 +126,7 @@ fn refuse_secrets(
             }
         }
         Value::String(text) if text == HIDDEN => {
-            let message = "this stands for a value that is not shown; leave it out to keep that".to_owned();
+            let message = "this is the placeholder of a hidden value; leave it out to keep the value".to_owned();
             problems.push(Problem { pointer: pointer.to_owned(), message });
         }
         Value::String(text) => {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(changed.sections["scheduler"]["global"], 9);
         assert!(changed.origins.is_some());
         assert_eq!(fixture.config.load().config.scheduler.global, 9);
-        let stored = || fixture.storage.read(|reader| reader.settings()).unwrap();
+        let stored = || fixture.storage.read(ostler_storage::Reader::settings).unwrap();
         assert_eq!(stored().len(), 1);
         let reset = settings.update(&json!({"scheduler": {"global": null}}), false).unwrap();
         assert_eq!(reset.sections["scheduler"]["global"], default);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_answers_for_what_it_sets() {
+    fn patch_touches_values_at_above_and_below_a_pointer() {
         let patch =
             json!({"redaction": {"rules": [{"id": "x"}]}, "scheduler": {"global": 1, "capacity": null}, "a/b": 1});
         for pointer in ["/redaction/rules/0/pattern", "/redaction", "/scheduler/global", "", "/a~1b"] {

@@ -1,5 +1,5 @@
-//! The plugins that there are, and the approval of provider plugins: a provider says which programs the host runs, with which variables, so that nothing of a
-//! new one runs before somebody has seen that and approved its digest.
+//! The list of plugins, and the approval of provider plugins. A provider plugin determines which programs the host runs
+//! with which variables, so that a new one is not used before the operator has reviewed that and approved its digest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use ostler_protocol::{ApiError, ErrorKind};
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 
-/// Programs that run whatever they are given: a plugin that names one may run anything.
+/// Programs that run any code: a plugin that names one could run any code.
 const INTERPRETERS: [&str; 24] = [
     "ash",
     "awk",
@@ -45,7 +45,7 @@ const INTERPRETERS: [&str; 24] = [
     "zsh",
 ];
 
-/// Whether a program of this name runs whatever it is given: `python3.12`, `/bin/sh`.
+/// Whether a program of this name runs any code that it gets: `python3.12`, `/bin/sh`.
 pub(crate) fn is_interpreter(executable: &str) -> bool {
     let name = executable.rsplit('/').next().unwrap_or(executable).to_ascii_lowercase();
     let versioned = ["python", "ruby", "pypy", "tclsh"].iter().any(|known| {
@@ -89,11 +89,11 @@ impl PluginCatalog {
         ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
     }
 
-    /// What a provider plugin that waits for approval runs and sees; with its digest, approves it and puts it in force.
+    /// Describes what a provider plugin that waits for approval runs and reads. With its digest, approves and activates it.
     ///
     /// # Errors
-    /// `NOT_FOUND` where no provider of that name waits; `CONFLICT` where its file holds something else by now;
-    /// `PLUGIN_FAILED` where it cannot say what it runs.
+    /// `NOT_FOUND` if no provider plugin of this name waits; `CONFLICT` if its file has another digest now; `PLUGIN_FAILED`
+    /// if it cannot be described.
     pub fn trust(&self, params: &TrustPluginParams) -> Result<TrustPluginResult, ApiError> {
         let mut sources = self.reloader.begin();
         let current = self.config.load();

@@ -1,4 +1,4 @@
-//! Checks of a start payload that go beyond its schema: contradictions, and what would fail later for certain.
+//! Checks of a start payload that go beyond its schema: contradictions, and values that would certainly fail later.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -229,7 +229,7 @@ pub(crate) fn prelude(prelude: &ShellPrelude) -> ostler_runner::ShellPrelude {
 /// The working folder with its links resolved.
 ///
 /// # Errors
-/// `CWD_MISSING`, saying what it is instead; `IO` where the host lacks something to look at it.
+/// `CWD_MISSING` with the reason; `IO` if the host lacks resources to look at it.
 pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError> {
     let missing = |what: &str| {
         let message = format!("the working folder {} {what}", cwd.display());
@@ -253,10 +253,10 @@ pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError>
     }
 }
 
-/// Opens a folder by the path that was judged: links resolved, so that none may be on the way now.
+/// Opens a folder by the path that was evaluated. Its links were resolved, so that it must contain none now.
 ///
 /// # Errors
-/// `CWD_MISSING` where it is gone, or where a link leads elsewhere now; `IO` where the host lacks something to open it.
+/// `CWD_MISSING` if it no longer exists or the path contains a link now; `IO` if the host lacks resources to open it.
 pub(crate) fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, ApiError> {
     use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
     let how = OpenHow::new()
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_the_host_sets_for_shells_are_not_overridden_in_silence() {
+    fn variables_that_the_host_sets_for_shells_are_refused() {
         let allowlist = json!({"entries": [{"name": "ls", "path": "/bin/ls"}]});
         let variables = json!({"PATH": "a", "BASH_ENV": "b", "ENV": "c", "ZDOTDIR": "d", "SHLVL": "7", "OTHER": "e"});
         let refused = |harness: serde_json::Value| {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_none_is_told_from_one_that_is_missing() {
+    fn file_and_missing_folder_have_different_messages() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

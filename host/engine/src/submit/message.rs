@@ -1,9 +1,9 @@
 //! Messages: the runs of a conversation.
 //!
-//! A message goes the way of every run, with four differences. It is linked to its conversation in the transaction that
-//! acknowledges it. It starts only when those before it have ended: its conversation is a series of the scheduler. It
-//! resumes the session that the conversation has at that moment. And what its agent makes of the session is written back
-//! when it is known, so that the next one, after whatever end of the host, goes on from there.
+//! A message is an ordinary run with four differences. It is linked to its conversation in the transaction that
+//! acknowledges it. It starts only when the messages before it have ended: its conversation is a series of the scheduler.
+//! It resumes the session that the conversation has at that moment. The session that its CLI reports is stored at once, so
+//! that the next message resumes it even if the host was killed.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ impl Submitter {
     /// Starts a run as the next message of a conversation.
     ///
     /// # Errors
-    /// As for [`Self::start_run`]; `NOT_FOUND` for the conversation, and `CONFLICT` where it is archived.
+    /// As for [`Self::start_run`]; `NOT_FOUND` for the conversation, and `CONFLICT` if it is archived.
     pub fn send_message(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let mut problems = Vec::new();
@@ -55,7 +55,7 @@ impl Submitter {
         let profile = if conversation.is_some() { self.profiles.apply(&mut params)? } else { None };
         let parsed = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error));
         if let Err(error) = &parsed {
-            // Without a conversation nobody has said which provider it is.
+            // Without a conversation, the provider is not known.
             let known = |problem: &&Problem| conversation.is_some() || problem.pointer != "/provider";
             problems.extend(error.problems.iter().filter(known).cloned());
         }
@@ -70,29 +70,29 @@ impl Submitter {
     }
 }
 
-/// A run on its way into its conversation.
+/// A run that is about to join its conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    /// As it was when the message was looked at.
+    /// The conversation when the message was checked.
     conversation: Conversation,
-    /// The conversation's title, if it has none.
+    /// The title for a conversation that has none.
     title: String,
-    /// Where the run works, as it is shown.
+    /// The working folder of the run, redacted.
     cwd: PathBuf,
-    /// The payload itself says what to resume.
+    /// Whether the payload names a session to resume.
     brings_session: bool,
-    /// The folder that the conversation had does not exist any more.
+    /// Whether the folder of the conversation no longer exists.
     folder_gone: bool,
-    /// Reports that the session cannot be resumed because its folder is gone.
+    /// The warning that the session cannot be resumed because its folder no longer exists.
     left_behind: NewEvent,
 }
 
 /// How a message joins its conversation.
 #[derive(Debug)]
 pub(crate) struct Joins {
-    /// As it is in the transaction.
+    /// The conversation in the transaction.
     conversation: Conversation,
-    /// The session cannot be resumed from the message's folder.
+    /// Whether the session cannot be resumed in the folder of the message.
     leaves_session: bool,
 }
 
@@ -115,7 +115,7 @@ impl Message {
         self.conversation.conversation_id
     }
 
-    /// The payload as an attempt would get it if it began now.
+    /// The payload that an attempt would use if it started now.
     pub(crate) fn resuming(&self, payload: &StartPayload) -> StartPayload {
         let mut payload = payload.clone();
         if let Some(session) = self.conversation.session_id.as_deref().filter(|_| !self.folder_gone) {
@@ -124,20 +124,21 @@ impl Message {
         payload
     }
 
-    /// Whether the conversation takes the message, as it is now. Writes nothing.
+    /// Whether the conversation accepts the message. Writes nothing.
     pub(crate) fn admit(&self, tx: &mut WriteTx<'_>) -> Result<Result<Joins, ApiError>, StorageError> {
         let conversation = tx.conversation(self.conversation_id())?;
         if let Err(refused) = refuse_archived(&conversation) {
             return Ok(Err(refused));
         }
         let works = tx.conversation_works(self.conversation_id())?;
-        Ok(self.place(&conversation, works).map(|leaves_session| Joins { conversation, leaves_session }))
+        Ok(self.check_folder(&conversation, works).map(|leaves_session| Joins { conversation, leaves_session }))
     }
 
-    /// A session lives in one folder: some CLIs find it only there. Returns whether the message leaves it behind.
-    fn place(&self, conversation: &Conversation, works: bool) -> Result<bool, ApiError> {
+    /// Checks the folder of the message: some CLIs find a session only in its folder. Returns whether the message abandons
+    /// the session.
+    fn check_folder(&self, conversation: &Conversation, works: bool) -> Result<bool, ApiError> {
         let Some(folder) = conversation.cwd.as_ref().filter(|folder| **folder != self.cwd) else { return Ok(false) };
-        // With neither a session nor a run that may make one, nothing binds the conversation to its folder.
+        // Without a session, and without a run that may start one, the conversation is not bound to its folder.
         if self.brings_session || (conversation.session_id.is_none() && !works) {
             return Ok(false);
         }
@@ -149,7 +150,7 @@ impl Message {
         Err(ApiError::invalid(vec![problem]).hint("leave `cwd` out, or begin a conversation for the other folder"))
     }
 
-    /// Links the run, which has been made in the same transaction.
+    /// Links the run, which was inserted in the same transaction.
     pub(crate) fn join(
         &self,
         tx: &mut WriteTx<'_>,
@@ -177,10 +178,10 @@ impl Message {
     }
 }
 
-/// Looks at a payload as a message.
+/// Checks a payload as a message of a conversation.
 ///
 /// # Errors
-/// `INVALID_PARAMS` for a payload that is no message of this conversation, `CONFLICT` where that is archived.
+/// `INVALID_PARAMS` for a payload that is not a message of this conversation, `CONFLICT` if the conversation is archived.
 pub(crate) fn check(conversation: &Conversation, payload: &StartPayload) -> Result<(), ApiError> {
     let mut problems = Vec::new();
     if payload.provider != conversation.provider {
@@ -194,7 +195,7 @@ pub(crate) fn check(conversation: &Conversation, payload: &StartPayload) -> Resu
     if problems.is_empty() { refuse_archived(conversation) } else { Err(ApiError::invalid(problems)) }
 }
 
-/// Archived conversations take no messages.
+/// Refuses messages for an archived conversation.
 fn refuse_archived(conversation: &Conversation) -> Result<(), ApiError> {
     if conversation.archived_at.is_none() {
         return Ok(());
@@ -204,22 +205,22 @@ fn refuse_archived(conversation: &Conversation) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorKind::Conflict, message).hint(hint))
 }
 
-/// Whether a payload says itself what to resume.
+/// Whether a payload names a session to resume.
 pub(crate) fn brings_session(payload: &StartPayload) -> bool {
     let harness = payload.harness.as_ref();
     harness.is_some_and(|harness| harness.resume_session_id.is_some() || harness.continue_session == Some(true))
 }
 
-/// Lets a payload resume a session, unless it says itself what to resume.
+/// Sets the session that a payload resumes, unless it names one.
 pub(crate) fn resume(payload: &mut StartPayload, session: &str) {
     if !brings_session(payload) {
         payload.harness.get_or_insert_default().resume_session_id = Some(session.to_owned());
     }
 }
 
-/// Puts the provider's session of a run on record, and with its conversation. `session` is redacted; `usable` says
-/// whether it is still what the provider called it.
-pub(crate) fn keep_session(
+/// Stores the session of a run, also with its conversation. `session` is redacted; `usable` is true if redaction did not
+/// change it.
+pub(crate) fn store_session(
     tx: &mut WriteTx<'_>,
     run: RunId,
     session: &str,
@@ -233,7 +234,7 @@ pub(crate) fn keep_session(
     }
 }
 
-/// The session that a run was to resume is not known to the provider any more.
+/// Removes the session that a run resumed: the provider no longer knows it.
 pub(crate) fn forget_session(
     tx: &mut WriteTx<'_>,
     run: RunId,
@@ -265,7 +266,7 @@ fn set_session(
     tx.append_event(&event_of(conversation.conversation_id, &payload, at)).map(drop)
 }
 
-/// A run has ended in this transaction: its conversation has changed with it.
+/// Updates the conversation of a run that has ended in this transaction.
 pub(crate) fn run_ended(tx: &mut WriteTx<'_>, run: RunId, at: Timestamp) -> Result<(), StorageError> {
     let Some(mut conversation) = tx.conversation_of(run)? else { return Ok(()) };
     conversation.updated_at = at;

@@ -55,13 +55,13 @@ use ostler_test_hooks::failpoint;
 /// Characters of a run's title.
 const MAX_TITLE: usize = 80;
 
-/// A run that is asked for, its form right.
+/// A request whose payload matches the schema.
 pub(crate) struct SubmitRequest {
     pub(crate) payload: StartPayload,
     /// The profile that was merged into the payload.
     pub(crate) profile: Option<Applied>,
     pub(crate) caller: Option<BTreeMap<String, String>>,
-    /// The conversation whose message it is.
+    /// The conversation, if the run is a message.
     pub(crate) conversation: Option<Conversation>,
 }
 
@@ -91,10 +91,10 @@ impl fmt::Debug for Submitter {
 }
 
 impl Submitter {
-    /// Checks a request through every layer, stores it and queues it.
+    /// Checks a request, stores it as a run and queues it.
     ///
     /// # Errors
-    /// Whatever is wrong with it; nothing is stored then but the audit record of a policy's refusal.
+    /// Every problem of the request. Then nothing is stored, except the audit record if a policy denied it.
     pub fn start_run(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let profile = self.profiles.apply(&mut params)?;
@@ -102,17 +102,17 @@ impl Submitter {
         self.submit(SubmitRequest { payload, profile, caller, conversation: None }, origin)
     }
 
-    /// The same for a payload whose form is right.
+    /// The same for a payload that matches the schema.
     ///
     /// # Errors
     /// As for [`Self::start_run`].
-    pub(crate) fn submit(&self, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
-        let profile = order.profile.clone();
-        self.accept(order, origin).map_err(|error| explained(profile.as_ref(), error))
+    pub(crate) fn submit(&self, request: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
+        let profile = request.profile.clone();
+        self.accept(request, origin).map_err(|error| explained(profile.as_ref(), error))
     }
 
-    fn accept(&self, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
-        let SubmitRequest { mut payload, profile, caller, conversation } = order;
+    fn accept(&self, request: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
+        let SubmitRequest { mut payload, profile, caller, conversation } = request;
         let active = self.config.load();
         active.check_redactors()?;
         if let Some(conversation) = &conversation {
@@ -130,12 +130,12 @@ impl Submitter {
         }
         payload.timeout_seconds.get_or_insert(active.config.runner.timeout_seconds);
         if let Some(profile) = profile {
-            // The name says more to whoever reads the record, and outlives the profile.
+            // Readers of the record understand the name, also when the profile no longer exists.
             payload.profile_id = Some(profile.name);
         }
-        let asked = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
-        let cwd = began.unwrap_or_else(|| asked.clone());
-        let moved = resume::moved(&asked, &cwd);
+        let requested = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
+        let cwd = began.unwrap_or_else(|| requested.clone());
+        let moved = resume::moved(&requested, &cwd);
         payload.cwd = Some(cwd.clone());
         let installed = self.capabilities.installed(&active, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
@@ -178,26 +178,26 @@ impl Submitter {
     }
 }
 
-/// One request on its way through the layers.
+/// One request and what was found out about it.
 struct Submission<'a> {
     services: &'a Submitter,
     active: &'a Arc<ActiveConfig>,
     provider: &'a Arc<Provider>,
     installed: &'a Installed,
-    /// What is stored.
+    /// The payload that is stored.
     payload: &'a StartPayload,
-    /// The same with the session that it would resume if it started now.
+    /// The same with the session that the run would resume if it started now.
     effective: &'a StartPayload,
     message: Option<&'a Message>,
     cwd: &'a Path,
     caller: Option<&'a BTreeMap<String, String>>,
     inherited: &'a BTreeMap<String, String>,
-    /// It gets a stored token.
+    /// Whether the run gets a stored token.
     takes_token: bool,
     grants: Grants,
     recorder: &'a Recorder,
     origin: &'a str,
-    /// That it starts elsewhere than was asked.
+    /// The warning that the run starts in another folder than the requested one.
     moved: Option<CompatibilityWarning>,
     run: RunId,
 }
@@ -254,7 +254,7 @@ impl Submission<'_> {
         })
     }
 
-    /// What an attempt will do first is tried now, so that the user hears at once what would fail.
+    /// Prepares the command line as an attempt would, so that the user learns of problems at once.
     fn try_to_prepare(&self, containment: &Containment) -> Result<Vec<CompatibilityWarning>, ApiError> {
         let private_dir = self.services.private_folders.path_of(self.run, 1);
         let attempt = Attempt {
@@ -274,7 +274,7 @@ impl Submission<'_> {
         Ok(prepared.warnings)
     }
 
-    /// A refused submit leaves an audit record without a run.
+    /// Stores the audit record of a denied submit, which has no run.
     fn record_refusal(&self, audit: PolicyAudit) {
         let recorder = Recorder::new(None, None, self.recorder.redactor().clone());
         let event = recorder.event(&Payload::PolicyAudit(audit));
@@ -284,8 +284,7 @@ impl Submission<'_> {
         }
     }
 
-    /// Reserves a place and puts the run on record: with that it is acknowledged. Returns its place in the order of
-    /// arrival.
+    /// Reserves capacity in the queue and stores the run, which acknowledges it. Returns its number in the order of arrival.
     fn store(&self, events: Vec<NewEvent>, enqueued_at: Time) -> Result<u64, ApiError> {
         let truth = to_value(self.payload);
         let mut shown = truth.clone();
@@ -305,7 +304,7 @@ impl Submission<'_> {
             model: self.payload.model.as_deref().map(|model| self.recorder.clean(model)),
             mode: self.payload.mode.unwrap_or(RunMode::NonInteractive),
             title: title(&self.recorder.clean(self.payload.title.as_deref().unwrap_or(&self.payload.prompt))),
-            // Shown and listed; the attempt takes the true one from the payload.
+            // For readers; the attempt uses the original one from the payload.
             cwd: PathBuf::from(self.recorder.clean(&self.cwd.display().to_string())),
             priority: self.payload.queue_priority.unwrap_or(0),
             origin: self.origin.to_owned(),
@@ -361,18 +360,18 @@ impl Submission<'_> {
         let dispatcher = &self.services.dispatcher;
         let writing = dispatcher
             .reserve(run, self.series(), || self.services.storage.write_urgent(Durability::Full, write))
-            .map_err(not_taken)?;
+            .map_err(refusal)?;
         let arrival = writing.wait().map_err(ApiError::from).flatten().inspect_err(|_| dispatcher.forget(run))?;
         failpoint::reach("insert.after");
         Ok(arrival)
     }
 
-    /// Messages of a conversation run one after another.
+    /// The series of the run: messages of a conversation run one after another.
     fn series(&self) -> Option<Uuid> {
         self.message.map(|message| series(message.conversation_id()))
     }
 
-    /// From here on the run is acknowledged, whatever happens. It waits as a later host would find it.
+    /// Queues the acknowledged run, with the values with which a later host would queue it.
     fn enqueue(&self, enqueued_at: Time, arrival: u64) {
         let scheduled = self.payload.scheduled_at;
         let job = Job {
@@ -393,7 +392,7 @@ impl Submission<'_> {
                 "position": place(), "held": held, "scheduledAt": self.payload.scheduled_at, "startAfter": after,
             });
             let event = self.recorder.progress(ProgressStage::Queued, facts);
-            // Handed to the writer and not waited for: the run is acknowledged already.
+            // Not waited for: the run is acknowledged already.
             drop(self.services.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
         });
         if let Err(active_run) = queued {
@@ -405,7 +404,7 @@ impl Submission<'_> {
     }
 }
 
-fn not_taken(refused: Refused) -> ApiError {
+fn refusal(refused: Refused) -> ApiError {
     match refused {
         Refused::Full(full) => ApiError::new(ErrorKind::QueueFull, full.to_string())
             .hint("wait until some have ended, or raise [scheduler] capacity"),
@@ -438,7 +437,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-    use crate::test_support::{Fixture, SECRET, Services};
+    use crate::test_support::{Fixture, SECRET, Services, with_fields};
     use ostler_protocol::EventType;
     use ostler_protocol::methods::CreateConversationParams;
     use ostler_storage::EventFilter;
@@ -462,9 +461,7 @@ mod tests {
     impl Host {
         /// A request with these fields.
         fn request(&self, fields: Value) -> Value {
-            let mut request = json!({"provider": "mine", "prompt": "do it", "cwd": self.folder});
-            request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-            request
+            with_fields(json!({"provider": "mine", "prompt": "do it", "cwd": self.folder}), fields)
         }
 
         fn start(&self, fields: Value) -> Result<RunId, ApiError> {
@@ -547,9 +544,8 @@ mod tests {
         let params = CreateConversationParams { provider: "mine".to_owned(), title: None, metadata: None };
         let conversation = host.submitter.conversations.create(&params).unwrap().conversation_id;
         let send = |fields: Value| {
-            let mut params = json!({"conversationId": conversation, "prompt": "hello", "cwd": host.folder});
-            params.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-            host.submitter.send_message(params, "test")
+            let params = json!({"conversationId": conversation, "prompt": "hello", "cwd": host.folder});
+            host.submitter.send_message(with_fields(params, fields), "test")
         };
         let [first, second] = [(); 2].map(|()| send(json!({})).unwrap().run_id);
         let counts = host.services.dispatcher.counts();
@@ -561,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_one_short_line() {
+    fn title_is_one_short_line() {
         assert_eq!(title("\n  fix\tthe build \nand more"), "fix the build");
         let long = title(&"ä".repeat(100));
         assert_eq!(long.chars().count(), 80);

@@ -1,10 +1,10 @@
-//! JSON Pointers (RFC 6901) into start payloads: where two differ, and what one supplies for another.
+//! JSON Pointers (RFC 6901) into start payloads: differences between two payloads, and the values that overrides replace.
 
 use serde_json::Value;
 
 use ostler_protocol::{escape_pointer, unescape_pointer};
 
-/// Pointers at which two documents of the same shape differ; where the shape differs, the pointer of what contains it.
+/// Pointers at which two documents of the same shape differ. If the shape differs, the pointer of the containing value.
 pub(crate) fn differences(left: &Value, right: &Value) -> Vec<String> {
     let mut pointers = Vec::new();
     collect_differences(left, right, "", &mut pointers);
@@ -33,9 +33,9 @@ fn collect_differences(left: &Value, right: &Value, at: &str, pointers: &mut Vec
     }
 }
 
-/// Whether a document says anything about what `pointer` names: a value there, or something other than an object on the
-/// way, which takes the place of all that lies below it.
-pub(crate) fn speaks_of(document: &Value, pointer: &str) -> bool {
+/// Whether a document sets the value at `pointer`: it has a value there, or one of the parents is not an object, which
+/// replaces everything below it.
+pub(crate) fn sets(document: &Value, pointer: &str) -> bool {
     let mut at = document;
     for step in pointer.split('/').skip(1) {
         let Value::Object(members) = at else { return true };
@@ -48,7 +48,7 @@ pub(crate) fn speaks_of(document: &Value, pointer: &str) -> bool {
     true
 }
 
-/// Pointers of the leaves of a document: all that is no object with members. A list is one leaf.
+/// Pointers of the leaves of a document: every value except an object with members. A list is one leaf.
 pub(crate) fn leaves(document: &Value) -> Vec<String> {
     fn collect(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {
@@ -65,8 +65,8 @@ pub(crate) fn leaves(document: &Value) -> Vec<String> {
     found
 }
 
-/// The pointer of the outermost list of `document` on the way to `pointer`, or `pointer` itself: lists are merged as a
-/// whole, so that this is what must be given to replace what `pointer` names.
+/// The pointer of the outermost list that contains `pointer`, or `pointer` itself. Lists are merged as a whole, so that an
+/// override must set this value to replace the one at `pointer`.
 pub(crate) fn replaceable<'a>(document: &Value, pointer: &'a str) -> &'a str {
     let mut at = document;
     for (start, _) in pointer.match_indices('/') {
@@ -82,7 +82,7 @@ pub(crate) fn replaceable<'a>(document: &Value, pointer: &'a str) -> &'a str {
     pointer
 }
 
-/// Takes away what `pointer` names, if it is a member of an object.
+/// Removes the value at `pointer`, if it is a member of an object.
 pub(crate) fn remove(document: &mut Value, pointer: &str) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
     if let Some(Value::Object(members)) = document.pointer_mut(parent) {
@@ -104,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_document_says_about_a_pointer() {
+    fn value_and_parent_that_is_no_object_set_a_pointer() {
         let document = json!({"a": {"b/c": 1, "n": null}, "l": [], "s": "x"});
         for pointer in ["/a", "/a/b~1c", "/a/n", "/a/n/deeper", "/l", "/l/0/x", "/s"] {
-            assert!(speaks_of(&document, pointer), "{pointer}");
+            assert!(sets(&document, pointer), "{pointer}");
         }
         for pointer in ["/b", "/a/x", "/a/bc"] {
-            assert!(!speaks_of(&document, pointer), "{pointer}");
+            assert!(!sets(&document, pointer), "{pointer}");
         }
         assert_eq!(leaves(&document), ["/a/b~1c", "/a/n", "/l", "/s"]);
     }
 
     #[test]
-    fn a_list_is_replaced_as_a_whole() {
+    fn list_is_replaced_as_a_whole() {
         let document = json!({"m": {"servers": [{"env": {"T": "x"}}]}, "p/q": "y"});
         assert_eq!(replaceable(&document, "/m/servers/0/env/T"), "/m/servers");
         assert_eq!(replaceable(&document, "/p~1q"), "/p~1q");

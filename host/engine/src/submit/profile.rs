@@ -1,4 +1,4 @@
-//! Profiles: named defaults for the start payload, and how they come under one.
+//! Profiles: named defaults for the start payload, and how they are merged into one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::attempt::environment::known_secrets;
 use crate::record::now;
 use crate::redactors::Redactors;
 use crate::setup::CurrentConfig;
-use crate::submit::pointers::{differences, leaves, speaks_of};
+use crate::submit::pointers::{differences, leaves, sets};
 use ostler_protocol::methods::{ListProfilesParams, ProfileParams, SaveProfileParams};
 use ostler_protocol::strip_nulls;
 use ostler_protocol::{ApiError, ErrorKind, Nulls, Problem, Profile, ProfileId, StartPayload, lies_in, merge};
@@ -17,17 +17,17 @@ use ostler_redaction::{Masks, RunRedactor};
 use ostler_schema::validate_document;
 use ostler_storage::{Durability, Storage, StorageErrorKind};
 
-/// Characters of a name.
+/// Maximum number of characters of a name.
 const MAX_NAME: usize = 64;
 
-/// Bytes of a profile's configuration as JSON.
+/// Maximum size of a profile's configuration as JSON, in bytes.
 const MAX_CONFIG: usize = 256 << 10;
 
 /// A profile that has been merged into a payload.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
     pub(crate) name: String,
-    /// Pointers at which the payload has the profile's value.
+    /// Pointers of the values that come from the profile.
     given: Vec<String>,
 }
 
@@ -44,10 +44,11 @@ impl Profiles {
         Self { storage, config, redactors }
     }
 
-    /// Merges the profile that a payload names under it. Its provider is that of the payload, if that names none.
+    /// Merges the profile that a payload names: values of the payload override it. A payload without a provider gets that of
+    /// the profile.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a profile that there is not, `INVALID_PARAMS` for one of another provider.
+    /// `NOT_FOUND` for an unknown profile, `INVALID_PARAMS` for a profile of another provider.
     pub(crate) fn apply(&self, payload: &mut Value) -> Result<Option<Applied>, ApiError> {
         let Some(wanted) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
         let profile = self.find(wanted)?;
@@ -57,7 +58,7 @@ impl Profiles {
             let message = format!("the profile {:?} is for provider {}", profile.name, profile.provider);
             return Err(ApiError::invalid(vec![Problem { pointer: "/profileId".to_owned(), message }]));
         }
-        let given = leaves(&profile.config).into_iter().filter(|pointer| !speaks_of(payload, pointer)).collect();
+        let given = leaves(&profile.config).into_iter().filter(|pointer| !sets(payload, pointer)).collect();
         let mut base = profile.config;
         if let Value::Object(members) = &mut base {
             members.insert("provider".to_owned(), profile.provider.into());
@@ -81,11 +82,11 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// Makes a profile, or changes the one of that id.
+    /// Creates a profile, or changes the one with this id.
     ///
     /// # Errors
-    /// `INVALID_PARAMS` with every problem of it, secrets too: a profile is stored as it is read, and nothing seals it.
-    /// `NOT_FOUND` for an id or a provider that there is not, `CONFLICT` where another profile has the name.
+    /// `INVALID_PARAMS` with every problem, secrets included: a profile is stored without redaction and is not sealed.
+    /// `NOT_FOUND` for an unknown id or provider, `CONFLICT` if another profile has the name.
     pub fn save(&self, params: &SaveProfileParams) -> Result<Profile, ApiError> {
         let SaveProfileParams { id, name, provider, config } = params;
         let mut config = Value::Object(config.clone());
@@ -148,7 +149,7 @@ impl Profiles {
         problems.push(Problem { pointer: "/name".to_owned(), message: wrong });
     }
 
-    /// Checks the configuration as a part of a start payload, and gives it as it is kept.
+    /// Checks the configuration as a part of a start payload, and returns the form that is stored.
     fn check_config(&self, provider: &str, config: Value, problems: &mut Vec<Problem>) -> Value {
         let mut problem = |pointer: &str, message: String| {
             problems.push(Problem { pointer: format!("/config{pointer}"), message });
@@ -165,7 +166,7 @@ impl Profiles {
                 problem(&format!("/{name}"), message.to_owned());
             }
         }
-        // With what a payload must have, the rest is judged as if it were one.
+        // With the required fields of a payload, the rest is validated as a payload.
         let mut whole = Value::Object(Map::from_iter([
             ("provider".to_owned(), "provider".into()),
             ("prompt".to_owned(), "prompt".into()),
@@ -187,8 +188,8 @@ impl Profiles {
         config
     }
 
-    /// Where a configuration holds secrets: by what redaction takes out of it and, where it can be read, by the names of
-    /// its variables and headers.
+    /// Pointers of secrets in a configuration: values that redaction changes and, if it can be read, values of variables
+    /// and headers whose names indicate secrets.
     fn secrets_of(&self, config: &Value, payload: Option<&StartPayload>) -> Vec<String> {
         let known = payload.map(|payload| known_secrets(&BTreeMap::new(), payload)).unwrap_or_default();
         let masks = Arc::new(Masks::new(known));
@@ -211,7 +212,7 @@ const SECRET_HINT: &str = "remove it: store the key of a provider with `save_pro
      other secret into the payload of each run";
 
 impl Applied {
-    /// Names the profile where an error is about what came from it: whoever asked has not written that.
+    /// Names the profile in errors about its values, which are not in the request.
     fn explain(&self, mut error: ApiError) -> ApiError {
         let blamed = error.problems.iter().map(|problem| problem.pointer.as_str()).chain(error.pointer.as_deref());
         let from_here = |pointer: &str| {
@@ -220,14 +221,14 @@ impl Applied {
         let mut found: Vec<&str> = blamed.filter(|pointer| from_here(pointer)).collect();
         found.dedup();
         if let [first, ..] = found.as_slice() {
-            let told = format!("{first} comes from the profile {:?}", self.name);
-            error.hint = Some(error.hint.map_or(told.clone(), |hint| format!("{hint}; {told}")));
+            let origin = format!("{first} comes from the profile {:?}", self.name);
+            error.hint = Some(error.hint.map_or(origin.clone(), |hint| format!("{hint}; {origin}")));
         }
         error
     }
 }
 
-/// The same error, which says what came from a profile.
+/// The same error, which names the values that come from a profile.
 pub(crate) fn explained(profile: Option<&Applied>, error: ApiError) -> ApiError {
     match profile {
         Some(profile) => profile.explain(error),
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn profile_comes_under_the_payload_that_names_it() {
+    fn payload_overrides_the_profile_that_it_names() {
         let fixture = Fixture::new();
         let profiles = profiles(&fixture);
         save(&profiles, None, "fast", json!({"model": "small", "cwd": "/a"})).unwrap();
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_refused_where_they_are_and_nothing_is_stored() {
+    fn secrets_are_refused_with_their_pointers_and_nothing_is_stored() {
         let fixture = Fixture::new();
         let profiles = profiles(&fixture);
         let config = json!({"prompt": format!("use {KEY}"), "harness": {"processEnv": {"API_TOKEN": "q8Zr51vLw0xN"}}});
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_another_profile_is_a_conflict_and_the_own_one_is_not() {
+    fn name_of_another_profile_is_a_conflict_and_its_own_name_is_not() {
         let fixture = Fixture::new();
         let profiles = profiles(&fixture);
         let first = save(&profiles, None, "fast", json!({"model": "a"})).unwrap();
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_profile_where_that_is_to_blame() {
+    fn error_about_a_value_of_the_profile_names_it() {
         let applied = Applied {
             name: "fast".to_owned(),
             given: vec!["/harness/mcp/servers".to_owned(), "/cwd".to_owned(), "/harness/limits/maxTurns".to_owned()],

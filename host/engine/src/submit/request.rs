@@ -1,4 +1,4 @@
-//! What comes with a request beside the start payload.
+//! The parameters of a request in addition to the start payload.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +10,30 @@ use ostler_protocol::{ApiError, Problem};
 /// The member of the parameters that holds the caller's variables.
 const VARIABLES: &str = "clientEnvironment";
 
-/// Takes the caller's variables out of the parameters of a request that starts a run.
+/// Removes the caller's variables from the parameters of a request that starts a run, and returns them.
 ///
 /// # Errors
-/// `INVALID_PARAMS` with everything that is wrong with them.
+/// `INVALID_PARAMS` with every problem.
 pub(crate) fn take_variables(params: &mut Value) -> Result<Option<BTreeMap<String, String>>, ApiError> {
     let Some(variables) = take(params, VARIABLES) else { return Ok(None) };
     let at = format!("/{VARIABLES}");
     let Ok(variables) = serde_json::from_value::<BTreeMap<String, String>>(variables) else {
-        let message = "must be an object with a text for each variable".to_owned();
+        let message = "must be an object with a string for each variable".to_owned();
         return Err(ApiError::invalid(vec![Problem { pointer: at, message }]));
     };
     let wrong = unusable(&at, &variables);
     if wrong.is_empty() { Ok(Some(variables)) } else { Err(ApiError::invalid(wrong)) }
 }
 
-/// Takes a member out of an object; null is as good as none.
+/// Removes a member of an object and returns it; null counts as missing.
 pub(crate) fn take(params: &mut Value, name: &str) -> Option<Value> {
     params.as_object_mut()?.shift_remove(name).filter(|value| !value.is_null())
 }
 
-/// Takes an id out of the parameters.
+/// Removes an id from the parameters and returns it.
 ///
 /// # Errors
-/// What is wrong with it, as a problem of its field.
+/// The problem of its field.
 pub(crate) fn take_id<T: std::str::FromStr>(params: &mut Value, name: &str) -> Result<T, Problem> {
     let message = match take(params, name) {
         None => "is required".to_owned(),
@@ -41,7 +41,7 @@ pub(crate) fn take_id<T: std::str::FromStr>(params: &mut Value, name: &str) -> R
             Ok(id) => return Ok(id),
             Err(_) => "is not a valid id".to_owned(),
         },
-        Some(_) => "must be a text".to_owned(),
+        Some(_) => "must be a string".to_owned(),
     };
     Err(Problem { pointer: format!("/{name}"), message })
 }

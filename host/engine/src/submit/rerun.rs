@@ -1,10 +1,10 @@
-//! Running a run again: its stored payload, changed where the caller wants, as a new run.
+//! Runs a run again: starts a new run with its stored payload and the overrides of the caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::submit::pointers::{remove, replaceable, speaks_of};
+use crate::submit::pointers::{remove, replaceable, sets};
 use crate::submit::profile::explained;
 use crate::submit::request;
 use crate::submit::{SubmitRequest, Submitter};
@@ -24,7 +24,7 @@ impl Submitter {
     ///
     /// # Errors
     /// As for [`Self::start_run`]; `NOT_FOUND` for the run, and `CONFLICT` with the pointers that the overrides must
-    /// supply where the payload's true values are gone.
+    /// supply because the sealed values no longer exist.
     pub fn rerun(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let mut caller = request::take_variables(&mut params)?;
         let mut problems = Vec::new();
@@ -37,7 +37,7 @@ impl Submitter {
         let others = params.as_object().into_iter().flat_map(Map::keys);
         problems.extend(others.map(|name| Problem {
             pointer: format!("/{}", escape_pointer(name)),
-            message: format!("unknown field; what is to be different goes into `{OVERRIDES}`"),
+            message: format!("unknown field; put changes into `{OVERRIDES}`"),
         }));
         problems.extend(
             unknown_nulls::<StartPayload>(&overrides)?.into_iter().map(|problem| Problem {
@@ -52,12 +52,12 @@ impl Submitter {
             caller = source.caller;
         }
         let mut payload = source.payload;
-        // What it waited for is over.
+        // The runs for which it waited have ended.
         remove(&mut payload, "/startAfter");
         replace_lost(run, &mut payload, &source.lost, &overrides)?;
         let profile = overrides.get("profileId").cloned();
         merge(&mut payload, overrides.clone(), Nulls::Clear);
-        // The payload is what it was after its profile was merged: only a profile that is named anew is merged now.
+        // The stored payload contains its profile already: only a profile in the overrides is merged now.
         let profile = match profile {
             Some(Value::String(_)) => self.profiles.apply(&mut payload)?,
             _ => None,
@@ -65,11 +65,11 @@ impl Submitter {
         let named = |error| at_overrides(explained(profile.as_ref(), error), &overrides);
         let payload = validate_document::<StartPayload>(payload).map_err(named)?;
         let conversation = source.conversation.map(|id| self.conversations.find(id)).transpose()?;
-        let order = SubmitRequest { payload, profile: profile.clone(), caller, conversation };
-        self.submit(order, origin).map_err(|error| at_overrides(error, &overrides))
+        let request = SubmitRequest { payload, profile: profile.clone(), caller, conversation };
+        self.submit(request, origin).map_err(|error| at_overrides(error, &overrides))
     }
 
-    /// What is left of a run's request.
+    /// The stored request of a run.
     fn source(&self, run: RunId) -> Result<Source, ApiError> {
         let (record, seal) = self.storage.read(|reader| Ok((reader.run(run)?, reader.seal(run)?)))?;
         let record =
@@ -83,29 +83,29 @@ impl Submitter {
     }
 }
 
-/// A run's request, as far as it is still there.
+/// The request of a run, as far as it is stored.
 struct Source {
     payload: Value,
-    /// Pointers whose true values are gone: the payload has them redacted.
+    /// Pointers of redacted values whose originals no longer exist.
     lost: Vec<String>,
     caller: Option<BTreeMap<String, String>>,
     conversation: Option<ConversationId>,
 }
 
-/// Takes away what is only a redacted remainder. All of it must be supplied, or cleared.
+/// Removes the redacted values whose originals no longer exist. The overrides must supply or clear all of them.
 fn replace_lost(run: RunId, payload: &mut Value, lost: &[String], overrides: &Value) -> Result<(), ApiError> {
-    let places: BTreeSet<&str> = lost.iter().map(|pointer| replaceable(payload, pointer)).collect();
-    let wanted: Vec<&str> = places.iter().copied().filter(|pointer| !speaks_of(overrides, pointer)).collect();
-    if wanted.is_empty() {
-        places.into_iter().for_each(|pointer| remove(payload, pointer));
+    let fields: BTreeSet<&str> = lost.iter().map(|pointer| replaceable(payload, pointer)).collect();
+    let missing: Vec<&str> = fields.iter().copied().filter(|pointer| !sets(overrides, pointer)).collect();
+    if missing.is_empty() {
+        fields.into_iter().for_each(|pointer| remove(payload, pointer));
         return Ok(());
     }
-    let message = match wanted.as_slice() {
+    let message = match missing.as_slice() {
         ["/prompt"] => "the prompt contained secrets, which are not kept; pass the prompt again".to_owned(),
         _ => format!("run {run} contained secrets, which are not kept; pass these fields again"),
     };
     let mut error = ApiError::new(ErrorKind::Conflict, message).hint("to rerun without one of these fields, clear it");
-    error.problems = wanted
+    error.problems = missing
         .iter()
         .map(|pointer| Problem {
             pointer: format!("/{OVERRIDES}{pointer}"),
@@ -116,10 +116,10 @@ fn replace_lost(run: RunId, payload: &mut Value, lost: &[String], overrides: &Va
     Err(error)
 }
 
-/// Where the caller's own overrides are to blame, the pointers lead there.
+/// Points at the overrides in the errors that they have caused.
 fn at_overrides(mut error: ApiError, overrides: &Value) -> ApiError {
     let lead = |pointer: &mut String| {
-        if pointer.len() > 1 && speaks_of(overrides, pointer) {
+        if pointer.len() > 1 && sets(overrides, pointer) {
             pointer.insert_str(0, &format!("/{OVERRIDES}"));
         }
     };
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_gone_must_be_supplied_or_cleared() {
+    fn lost_values_must_be_supplied_or_cleared() {
         let payload = json!({
             "prompt": "[REDACTED:x]",
             "harness": {"mcp": {"servers": [{"name": "a", "env": {"T": "[REDACTED:x]", "U": "[REDACTED:x]"}}]}}
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_what_was_redacted_stays() {
+    fn redacted_values_do_not_remain() {
         let mut payload = json!({"model": "m", "harness": {"processEnv": {"[REDACTED:x]": "1", "A": "2"}}});
         let overrides = json!({"harness": {"processEnv": {"B": "3"}}});
         replace_lost(RunId::generate(), &mut payload, &["/harness/processEnv".to_owned()], &overrides).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_overridden_is_blamed_there() {
+    fn only_problems_of_overridden_fields_point_at_the_overrides() {
         let problem = |pointer: &str| Problem { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
         let error =
             ApiError::invalid(vec![problem("/timeoutSeconds"), problem("/harness/limits/maxTurns"), problem("")]);

@@ -23,8 +23,8 @@ pub(crate) fn folder_of_session(
 }
 
 /// Reports that a run starts in another folder than the requested one.
-pub(crate) fn moved(asked: &Path, began: &Path) -> Option<CompatibilityWarning> {
-    (asked != began).then(|| CompatibilityWarning {
+pub(crate) fn moved(requested: &Path, began: &Path) -> Option<CompatibilityWarning> {
+    (requested != began).then(|| CompatibilityWarning {
         pointer: "/cwd".to_owned(),
         reason: format!("the session began in {}, and a run that resumes it starts there", began.display()),
     })

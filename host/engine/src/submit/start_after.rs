@@ -3,7 +3,7 @@
 use ostler_protocol::{ApiError, ErrorKind, Problem, RunStatus, StartAfter};
 use ostler_storage::{StorageError, WriteTx};
 
-/// Whether a run may wait for these, as they are now. Writes nothing.
+/// Whether a run may wait for these runs in their current states. Writes nothing.
 ///
 /// # Errors
 /// If the database cannot be read.

@@ -1,4 +1,4 @@
-//! What follows from a denial: a warning, or the end of the run.
+//! Handles denials of tool uses: with a warning, or with the end of the run.
 
 use serde_json::json;
 
@@ -10,21 +10,21 @@ use crate::record::Recorder;
 use ostler_config::ReportedTools;
 use ostler_protocol::{AuditedTool, Finding, NewEvent, Payload, PolicyAudit, Verdict, WarningCode};
 
-/// Denied uses of an attempt that have a record of their own, and bytes of those. They do not count towards the quota of
-/// the run, so that no flood of output hides them.
+/// Maximum number of denied uses of an attempt that are recorded one by one, and of their bytes. They do not count towards
+/// the quota of the run, so that a flood of output cannot hide them.
 pub(super) const MAX_RECORDED: u64 = 1000;
 pub(super) const MAX_RECORDED_BYTES: usize = 16 << 20;
 
 /// Length of a tool's name in a message, in bytes; the rest is cut off.
 pub(super) const MAX_NAME: usize = 100;
 
-/// What follows from denials.
+/// Handles denials.
 #[derive(Debug)]
 pub(super) struct Denials<'a> {
     pub(super) recorder: &'a Recorder,
     pub(super) rule: ReportedTools,
     pub(super) recorded: u64,
-    /// Bytes that further records may have.
+    /// Bytes that are left for records.
     pub(super) room: usize,
     pub(super) left_out: u64,
 }
@@ -34,7 +34,7 @@ impl<'a> Denials<'a> {
         Self { recorder, rule, recorded: 0, room: MAX_RECORDED_BYTES, left_out: 0 }
     }
 
-    /// What follows from what was found of a use, the strictest first.
+    /// Handles the findings about a use. The strictest comes first.
     pub(super) fn follow(&mut self, audit: PolicyAudit) -> ToolDecision {
         let denial = audit.findings.first().filter(|finding| finding.verdict >= Verdict::Ask).cloned();
         let tool = audit.tool.clone().unwrap_or_default();
@@ -74,7 +74,7 @@ impl<'a> Denials<'a> {
         if *policy == HOST && finding.check == NOT_JUDGED && finding.message == LONG_LINE {
             return format!("the CLI may have used a tool about which no policy was asked: {found}");
         }
-        // Redaction first: a cut could take away the part by which a key is recognized.
+        // Redaction first: a cut could remove the part by which a key is recognized.
         let cut = |text: &str| {
             let mut text = self.recorder.clean(text);
             text.truncate(text.floor_char_boundary(MAX_NAME));
@@ -100,7 +100,7 @@ impl<'a> Denials<'a> {
     }
 }
 
-/// Name of the check in the host's findings about what no policy was asked about.
+/// Name of the check in the host's findings about uses that no policy has evaluated.
 pub(super) const NOT_JUDGED: &str = "tool-not-judged";
 
 /// Why no policy was asked.

@@ -1,4 +1,4 @@
-//! Which reports of a CLI are about a tool use that was not reported before.
+//! Finds the reports of a CLI about tool uses that were not reported before.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,10 +9,10 @@ use super::size_limit::MAX_SHOWN;
 use super::{OTHER, ToolUse};
 use ostler_plugin_host::types::{Semantic, ToolCall, ToolOutput};
 
-/// Uses of an attempt that are remembered. One that is reported again after so many others is judged again.
+/// Number of uses of an attempt that are remembered. A use that is reported again after this many others is evaluated again.
 pub(super) const MAX_KNOWN: usize = 100_000;
 
-/// What has been reported so far.
+/// The reported uses.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     ids: Recent,
@@ -20,8 +20,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The use of which an event is the first report. A start that says something else than the one before is a report of
-    /// its own: an id alone must not cover what nobody has judged.
+    /// The use that an event reports for the first time. A start with a known id and another content is a report of its own:
+    /// the id alone must not cover a use that was not evaluated.
     pub(super) fn take(&mut self, event: &Semantic) -> Option<ToolUse> {
         match event {
             Semantic::ToolStart(call) => {
@@ -30,7 +30,7 @@ impl Known {
                 let differs = serde_json::to_vec(call).map_or(true, |text| self.calls.insert(&text));
                 (differs || nameless).then(|| ToolUse { call: call.clone(), is_new })
             }
-            // Some CLIs leave starts out.
+            // Some CLIs omit starts.
             Semantic::ToolResult(result) => {
                 let id = result.id.as_bytes();
                 let is_new = if id.is_empty() { !self.ids.contains(id) } else { self.ids.insert(id) };
@@ -69,7 +69,7 @@ pub(crate) fn unknown_tool() -> ToolCall {
     }
 }
 
-/// A set that forgets what was inserted first.
+/// A bounded set that forgets the oldest entry.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     pub(super) digests: HashSet<[u8; 32]>,
@@ -77,7 +77,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Whether it was not in the set.
+    /// Inserts an entry. Returns whether it is new.
     pub(super) fn insert(&mut self, bytes: &[u8]) -> bool {
         let digest = Sha256::digest(bytes).into();
         if !self.digests.insert(digest) {

@@ -1,7 +1,7 @@
-//! Tool uses that a CLI reports without asking. Each is shown to the policies once, after the fact: by then the CLI may
-//! have done it, so that a denial prevents nothing. It warns, or ends the run.
+//! Tool uses that a CLI reports without asking for permission. Each is evaluated by the policies once, afterwards: the CLI
+//! may have done it already, so that a denial prevents nothing. It causes a warning, or ends the run.
 //!
-//! What a CLI neither asks about nor reports, nobody sees here; only a sandbox bounds that.
+//! Uses that a CLI neither asks about nor reports are not seen here; only a sandbox limits them.
 
 mod denials;
 mod duplicates;
@@ -29,18 +29,19 @@ use size_limit::shorten;
 #[cfg(test)]
 pub(crate) use duplicates::unknown_tool;
 
-/// The kind of a tool that is not known, and of those beyond [`MAX_KINDS`].
+/// The kind of an unknown tool, and of kinds beyond [`MAX_KINDS`].
 const OTHER: &str = "other";
 
-/// Kinds that are counted one by one. The plugin guide has a dozen; a plugin may say anything.
+/// Maximum number of kinds that are counted separately. The plugin guide has a dozen; a plugin may report any.
 const MAX_KINDS: usize = 64;
 
-/// Files of one use that are looked up, and the longest and deepest path that is. A policy does not see others.
+/// Maximum number of files of one use that are looked up, and the maximum length and depth of a path. A policy does not get
+/// others.
 const MAX_FILES: usize = 256;
 const MAX_PATH: usize = 4096;
 const MAX_DEPTH: usize = 128;
 
-/// Tool uses of an attempt over which a policy may fail. It is not asked about later ones, and denies them.
+/// Maximum number of failures of a policy in an attempt. After them, the policy is no longer called, and counts as denying.
 const MAX_FAULTS: u32 = 5;
 
 /// Tool uses of an attempt, for the policies.
@@ -49,13 +50,13 @@ const MAX_FAULTS: u32 = 5;
 pub(crate) struct Tally {
     total: u64,
     by_kind: BTreeMap<String, u64>,
-    /// Uses over which a policy has failed, by its name.
+    /// Number of failures of each policy.
     #[serde(skip)]
     faults: BTreeMap<String, u32>,
 }
 
 impl Tally {
-    /// Whether a policy is not to be asked any more.
+    /// Whether a policy is no longer called.
     pub(crate) fn is_given_up(&self, policy: &str) -> bool {
         self.faults.get(policy).is_some_and(|count| *count >= MAX_FAULTS)
     }
@@ -73,14 +74,14 @@ impl Tally {
     }
 }
 
-/// Shows the policies what an attempt's CLI reports.
+/// Passes the tool uses of an attempt to the policies.
 #[derive(Debug)]
 pub(crate) struct ToolUses<'a> {
     gate: &'a PolicySet,
     question: PolicyRequest<'a>,
-    /// The payload as the policies see it: written once, because an agent uses many tools.
+    /// The payload for the policies: serialized once, because an agent uses many tools.
     payload: Option<Box<RawValue>>,
-    /// Whether some policy is asked about tool uses.
+    /// Whether any policy evaluates tool uses.
     judges: bool,
     lookups: Lookups,
     known: Known,
@@ -88,24 +89,24 @@ pub(crate) struct ToolUses<'a> {
     denials: Denials<'a>,
 }
 
-/// What comes of a tool use.
+/// The result of the evaluation of a tool use.
 #[derive(Debug)]
 pub(crate) enum ToolDecision {
-    /// No policy has found anything.
+    /// There are no findings.
     NoFindings,
-    /// Something was found and nothing denied: the record of it.
+    /// There are findings and none denies: the record of them.
     Recorded(NewEvent),
     /// It was denied.
     Denied {
-        /// The events of it.
+        /// The events about it.
         events: Vec<NewEvent>,
-        /// Why the run ends, where it does.
+        /// Why the run ends, if it does.
         end: Option<Denial>,
     },
 }
 
 impl<'a> ToolUses<'a> {
-    /// Of an attempt that `question` describes.
+    /// For the attempt that `question` describes.
     pub(crate) fn new(
         gate: &'a PolicySet,
         question: PolicyRequest<'a>,
@@ -126,7 +127,7 @@ impl<'a> ToolUses<'a> {
         }
     }
 
-    /// The uses in a step that have not been judged.
+    /// The uses in a step that were not evaluated before.
     pub(crate) fn new_uses(&mut self, events: &[Semantic]) -> Vec<ToolUse> {
         if !self.judges {
             return Vec::new();
@@ -134,7 +135,7 @@ impl<'a> ToolUses<'a> {
         events.iter().filter_map(|event| self.known.take(event)).collect()
     }
 
-    /// Asks the policies about a use. Where there is no time left for that, it counts as denied. Blocks; calls plugins.
+    /// Asks the policies about a use. If no time is left, it counts as denied. Blocks; calls plugins.
     pub(crate) fn evaluate(&mut self, tool_use: ToolUse, in_time: bool) -> ToolDecision {
         let ToolUse { call, is_new } = tool_use;
         let (kind, question) = (call.kind.clone(), &self.question);
@@ -157,8 +158,8 @@ impl<'a> ToolUses<'a> {
         self.denials.follow(self.question.audit(&action, &ruling))
     }
 
-    /// What follows from a line of the CLI's protocol that was too long to be read: it could be about a use. None if no
-    /// policy would be asked about that.
+    /// Handles a line of the CLI's protocol that was too long to be read: it could report a use. `None` if no policy evaluates
+    /// uses.
     pub(crate) fn unread_line(&mut self) -> Option<ToolDecision> {
         let nothing =
             ToolOutput { id: String::new(), output: String::new(), is_error: false, exit_code: None, extra: None };
@@ -166,27 +167,26 @@ impl<'a> ToolUses<'a> {
         self.judges.then(|| self.denials.follow(self.question.audit(&action, &not_judged(LONG_LINE))))
     }
 
-    /// Whether the run is to end where nobody can say any more what tools it uses.
+    /// Whether the run must end when its tool uses can no longer be read.
     pub(crate) fn end_unseen(&self) -> bool {
         self.denials.rule == ReportedTools::End
     }
 
-    /// How many denied uses have no record of their own, if any.
+    /// The number of denied uses without a record, if any.
     pub(crate) fn left_out(&self) -> Option<NewEvent> {
         self.denials.left_out()
     }
 }
 
-/// A tool use that is to be judged.
+/// A tool use that must be evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ToolUse {
     call: ToolCall,
-    /// Whether nothing was reported of it before.
+    /// Whether it was not reported before.
     is_new: bool,
 }
 
-/// The paths of a use: its folder, and its files relative to that. They are what the host sees there now, as far as it
-/// gets to see it.
+/// The paths of a use: its folder, and its files relative to the folder, as the host finds them now.
 fn checked_paths(call: &ToolCall, cwd: &Path, grants: &Grants, lookups: &mut Lookups) -> Vec<CheckedPath> {
     let folder = call.cwd.as_ref().map_or_else(|| cwd.to_owned(), |folder| cwd.join(folder));
     let own_folder = call.cwd.iter().map(|given| ("/cwd".to_owned(), given, folder.clone()));

@@ -1,19 +1,18 @@
-//! A tool use as the policies get it: within a size that they can be expected to take.
+//! Limits the size of a tool use for the policies.
 
 use super::MAX_PATH;
 use ostler_plugin_host::types::ToolCall;
 
-/// What policies are shown of one use, in bytes: of all texts together, of what names the use, and of its folder. An entry
-/// of a list takes some itself.
+/// Maximum size of one use for the policies, in bytes: of all texts together, of the names of the use, and of its folder.
+/// Each entry of a list counts with a few bytes of its own.
 pub(super) const MAX_SHOWN: usize = 1 << 20;
 pub(super) const MAX_WORD: usize = 2 * MAX_PATH;
 pub(super) const ENTRY: usize = 64;
 
-/// Places of one use that are named as cut.
+/// Maximum number of fields that are named as cut.
 pub(super) const MAX_CUT: usize = 100;
 
-/// A use as the policies are shown it: no longer than they can be expected to take. What names it comes first, and then
-/// what is short. Where something is left out, `extra.cut` says where.
+/// A use within the maximum size. Names have precedence, and then short texts. `extra.cut` names the fields that were cut.
 pub(super) fn shorten(mut call: ToolCall) -> ToolCall {
     let (mut room, mut cut) = (MAX_SHOWN, Vec::new());
     let words = [("/id", &mut call.id), ("/kind", &mut call.kind), ("/name", &mut call.name)];
@@ -24,7 +23,7 @@ pub(super) fn shorten(mut call: ToolCall) -> ToolCall {
         cut_text(word, MAX_WORD, pointer, &mut cut);
         room = room.saturating_sub(word.len());
     }
-    // Half of a path or an address would be another one.
+    // A part of a path or an address would be another one.
     let fitting = |lengths: &mut dyn Iterator<Item = usize>, room: &mut usize| {
         let fits = |length: &usize| room.checked_sub(length + ENTRY).map(|rest| *room = rest).is_some();
         lengths.take_while(fits).count()
@@ -47,7 +46,7 @@ pub(super) fn shorten(mut call: ToolCall) -> ToolCall {
         }
     }
     if call.input.len() > room {
-        // It is JSON, and as a text at most twice as long: what has to be escaped in it is escaped already.
+        // As a JSON string it is at most twice as long: it is JSON, so that control characters are escaped already.
         cut_text(&mut call.input, room / 2, "/input", &mut cut);
         call.input = serde_json::Value::from(call.input).to_string();
         room = 0;
@@ -76,7 +75,7 @@ fn truncate<T>(list: &mut Vec<T>, most: usize, pointer: &str, cut: &mut Vec<Stri
     }
 }
 
-/// Says in `extra` what was cut. Of more than a policy needs to see it, the first.
+/// Names the cut fields in `extra`, up to the maximum number.
 fn mark(extra: &mut Option<String>, mut cut: Vec<String>) {
     cut.truncate(MAX_CUT);
     let known = extra.as_ref().and_then(|extra| serde_json::from_str(extra).ok());

@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::denials::{MAX_NAME, MAX_RECORDED};
@@ -9,9 +7,9 @@ use super::duplicates::{MAX_KNOWN, Recent};
 use super::size_limit::{ENTRY, MAX_SHOWN, MAX_WORD};
 use super::*;
 use crate::policy::policy_set;
+use crate::test_support::redactor_masking;
 use ostler_plugin_host::types::{FileAccess, FileEffect};
 use ostler_protocol::{AuditedTool, Finding, PolicyAudit, Verdict};
-use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor, RunRedactor};
 
 fn call(id: &str, command: &str) -> ToolCall {
     ToolCall {
@@ -28,7 +26,7 @@ fn result(id: &str) -> ToolOutput {
 }
 
 #[test]
-fn use_that_is_reported_as_start_again_and_as_result_is_taken_once() {
+fn use_that_is_reported_as_start_twice_and_as_result_is_evaluated_once() {
     let mut known = Known::default();
     let start = Semantic::ToolStart(call("1", "ls"));
     assert!(known.take(&start).unwrap().is_new);
@@ -39,7 +37,7 @@ fn use_that_is_reported_as_start_again_and_as_result_is_taken_once() {
 }
 
 #[test]
-fn start_with_a_known_id_and_another_content_is_taken_and_not_counted() {
+fn start_with_a_known_id_and_another_content_is_evaluated_and_not_counted() {
     let mut known = Known::default();
     known.take(&Semantic::ToolStart(call("1", "ls"))).unwrap();
     let other = known.take(&Semantic::ToolStart(call("1", "rm -r ."))).unwrap();
@@ -47,7 +45,7 @@ fn start_with_a_known_id_and_another_content_is_taken_and_not_counted() {
 }
 
 #[test]
-fn result_without_a_start_is_taken_as_an_unknown_tool_with_its_result() {
+fn result_without_a_start_is_evaluated_as_an_unknown_tool_with_its_result() {
     let mut known = Known::default();
     let found = known.take(&Semantic::ToolResult(result("1"))).unwrap();
     assert!(found.is_new);
@@ -58,7 +56,7 @@ fn result_without_a_start_is_taken_as_an_unknown_tool_with_its_result() {
 }
 
 #[test]
-fn uses_without_an_id_are_taken_each_time() {
+fn uses_without_an_id_are_evaluated_each_time() {
     let mut known = Known::default();
     for _ in 0..2 {
         assert!(known.take(&Semantic::ToolResult(result(""))).is_some());
@@ -70,7 +68,7 @@ fn uses_without_an_id_are_taken_each_time() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
+fn number_of_remembered_uses_is_bounded_and_the_oldest_is_forgotten_first() {
     let mut recent = Recent::default();
     for number in 0..=MAX_KNOWN {
         assert!(recent.insert(&number.to_le_bytes()));
@@ -149,7 +147,7 @@ fn cut(call: &ToolCall) -> Vec<String> {
 }
 
 #[test]
-fn use_of_common_size_is_shown_as_it_is() {
+fn use_of_common_size_is_not_cut() {
     let file = FileAccess { path: "a".to_owned(), effect: FileEffect::Modify, change: Some("x".repeat(1000)) };
     let call = ToolCall {
         files: vec![file; 100],
@@ -161,7 +159,7 @@ fn use_of_common_size_is_shown_as_it_is() {
 }
 
 #[test]
-fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
+fn long_use_is_cut_to_the_maximum_and_names_the_cut_fields() {
     let long = || "ä\"".repeat(MAX_SHOWN);
     let file =
         |path: &str, change| FileAccess { path: path.to_owned(), effect: FileEffect::Create, change: Some(change) };
@@ -206,7 +204,7 @@ fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
 }
 
 #[test]
-fn long_result_without_a_start_is_shown_by_its_beginning() {
+fn long_result_without_a_start_is_cut_at_its_end() {
     let output = ToolOutput { output: "x".repeat(MAX_SHOWN), ..result("1") };
     let found = shorten(call_of(&output));
     let extra: Value = serde_json::from_str(found.extra.as_deref().unwrap()).unwrap();
@@ -222,7 +220,7 @@ fn folder_that_was_cut_is_not_looked_up() {
 }
 
 #[test]
-fn policy_that_fails_over_many_uses_of_an_attempt_is_given_up() {
+fn policy_that_fails_for_many_uses_of_an_attempt_is_no_longer_called() {
     let mut tally = Tally::default();
     for _ in 0..MAX_FAULTS {
         assert!(!tally.is_given_up("evil"));
@@ -248,12 +246,10 @@ fn files_beyond_the_bounds_are_not_looked_up() {
 const SECRET: &str = "hunter2-hunter2";
 
 fn recorder() -> Recorder {
-    let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
-    let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() }]);
-    Recorder::new(None, None, RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults)))
+    Recorder::new(None, None, redactor_masking(&[SECRET]))
 }
 
-/// The record of a use by a tool of this name about which a policy has found these.
+/// The record of a use of a tool of this name with these findings of a policy.
 fn audit(name: &str, verdicts: &[Verdict]) -> PolicyAudit {
     let finding = |verdict: &Verdict| Finding {
         policy: "strict".to_owned(),
@@ -277,7 +273,7 @@ fn texts(events: &[NewEvent]) -> Vec<Value> {
 }
 
 #[test]
-fn finding_that_denies_nothing_is_recorded_and_no_more() {
+fn finding_that_denies_nothing_is_only_recorded() {
     let recorder = recorder();
     let mut denials = Denials::new(&recorder, ReportedTools::End);
     for verdict in [Verdict::Allow, Verdict::Warn] {
@@ -336,7 +332,7 @@ fn long_name_of_a_tool_is_cut_after_redaction() {
 }
 
 #[test]
-fn message_about_a_denied_use_says_each_thing_once() {
+fn message_about_a_denied_use_repeats_nothing() {
     let recorder = recorder();
     let denials = Denials::new(&recorder, ReportedTools::Warn);
     let say = |name: &str, kind: &str, finding: &Finding| {
@@ -390,7 +386,7 @@ fn denials_beyond_the_bound_are_counted() {
 }
 
 #[test]
-fn denial_that_is_too_long_to_be_recorded_ends_the_run_all_the_same() {
+fn denial_that_is_too_long_to_be_recorded_ends_the_run() {
     let recorder = recorder();
     let mut denials = Denials::new(&recorder, ReportedTools::End);
     denials.room = 2000;

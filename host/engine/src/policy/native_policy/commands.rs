@@ -1,5 +1,5 @@
-//! Commands that a request brings along: MCP servers, which the CLI starts beside its sandbox, and the prelude that its
-//! shells run first.
+//! Checks commands in a request: MCP servers, which the CLI starts outside of its sandbox, and the prelude that its shells
+//! run first.
 
 use super::{NativeChecks, deny};
 use ostler_config::CommandRule;
@@ -21,8 +21,8 @@ pub(super) fn check(checks: &NativeChecks<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether a run may bring commands of its own. They run beside the CLI's own sandbox: only the host's containment
-/// bounds them, so that a run that must not write needs it.
+/// Whether a run may contain commands of its own. They run outside of the CLI's own sandbox: only the host's containment
+/// limits them, so that a run that must not write needs it.
 pub(super) fn may_run(rule: CommandRule, contained: bool, mode: Option<SandboxMode>) -> bool {
     match rule {
         CommandRule::Always => true,

@@ -1,8 +1,8 @@
-//! What the host itself checks of a run, whatever policy plugins there are: that neither variables nor commands of a
-//! request make another program of the one that was verified, and that a stored token goes nowhere else.
+//! The host's own checks of a run, independent of policy plugins: variables and commands of a request must not turn the
+//! verified program into another one, and must not send a stored token elsewhere.
 //!
-//! Pure: the same input gives the same findings. The findings are judged and recorded together with those of the
-//! policies, when a run is submitted and again before its child is started.
+//! Pure functions: the same input gives the same findings. The findings are evaluated and recorded together with those of
+//! the policies, when a run is submitted and again before its child is started.
 
 mod commands;
 mod names;
@@ -16,30 +16,30 @@ use ostler_protocol::{Finding, StartPayload, Verdict};
 
 pub(crate) use self::variables::launch_variables;
 
-/// The name under which the host's own findings stand in records and errors.
+/// The policy name of the host's own findings in records and errors.
 pub(crate) const POLICY: &str = "host";
 
-/// What the checks depend on.
+/// The inputs of the checks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NativeChecks<'a> {
     pub(crate) policy: &'a PolicyConfig,
-    /// What the provider's plugin says of its variables.
+    /// The declarations of the provider's plugin about its variables.
     pub(crate) needs: &'a Containment,
     pub(crate) payload: &'a StartPayload,
-    /// The host contains the child: what it starts beside the CLI's own sandbox is bounded all the same.
+    /// Whether the host contains the child, and with it commands that run outside of the CLI's own sandbox.
     pub(crate) contained: bool,
-    /// Of a run that gets a stored token; none for other runs.
+    /// For a run that gets a stored token; `None` for other runs.
     pub(crate) token: Option<TokenChecks<'a>>,
 }
 
-/// Where the variables of a run with a stored token come from.
+/// The sources of the variables of a run with a stored token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenChecks<'a> {
     /// Name of the provider instance.
     pub(crate) provider: &'a str,
     /// What the caller sent.
     pub(crate) caller: Option<&'a BTreeMap<String, String>>,
-    /// The host's own environment. A caller who has the same value moves nothing.
+    /// The host's own environment. A caller's variable with the same value changes nothing.
     pub(crate) host: &'a BTreeMap<String, String>,
     /// Names that the CLI takes from the caller.
     pub(crate) inherit: &'a [String],
@@ -48,7 +48,7 @@ pub(crate) struct TokenChecks<'a> {
 }
 
 impl NativeChecks<'_> {
-    /// Everything that is wrong.
+    /// All findings.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         variables::check(self, &mut findings);

@@ -1,10 +1,10 @@
-//! Which variables change the program that is started, and which do not.
+//! Classifies variables: those that change the program that is started, and those that do not.
 //!
-//! An allow list decides: what no list allows is refused. The list of protected names is the second wall. It keeps a
-//! pattern of the allow list that is too wide (`*_KEY`) from letting through what loads code, chooses a configuration or
-//! moves requests.
+//! An allow list decides: a name that no list allows is refused. The list of protected names is a second check. It prevents
+//! a pattern of the allow list that is too wide (`*_KEY`) from allowing names that load code, choose a configuration or
+//! redirect requests.
 
-/// Variables that every request may set: language, time zone, looks, and whose commits they are.
+/// Variables that every request may set: language, time zone, appearance, and the author of commits.
 const HARMLESS: &[&str] = &[
     "CI",
     "CLICOLOR",
@@ -28,8 +28,8 @@ const HARMLESS: &[&str] = &[
     "TZ",
 ];
 
-/// Variables by which a loader, an interpreter, a shell or a tool that CLIs start by themselves finds code or
-/// configuration. A request sets them only where the operator names them in full.
+/// Variables with which a loader, an interpreter, a shell or a tool that CLIs start by themselves finds code or
+/// configuration. A request may set them only if the operator lists the full name.
 const CODE: &[&str] = &[
     // The loader and the C library.
     "DYLD_*",
@@ -79,7 +79,7 @@ const CODE: &[&str] = &[
     "SHELLOPTS",
     "SHLVL",
     "ZDOTDIR",
-    // Where programs and their configuration lie.
+    // Folders of programs and their configuration.
     "HOME",
     "LOGNAME",
     "PATH",
@@ -109,7 +109,7 @@ const CODE: &[&str] = &[
     "OSTLER_*",
 ];
 
-/// Variables that say through whom requests go, whom they trust and where they end, whatever the CLI.
+/// Variables of any CLI that determine the proxy, the trusted certificates and the destination of requests.
 const NETWORK: &[&str] = &[
     "*_API_BASE",
     "*_API_HOST",
@@ -141,7 +141,7 @@ const NETWORK: &[&str] = &[
     "SSL_*",
 ];
 
-/// Whether `name` is what `pattern` says; a `*` at its beginning or its end stands for anything.
+/// Whether `name` matches `pattern`; a `*` at its beginning or its end matches any text.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(suffix), _) => name.ends_with(suffix),
@@ -150,14 +150,14 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// How much of the name the closest of the patterns says: a whole name says more than any pattern, a long pattern more
-/// than a short one. None where no pattern fits.
+/// How closely the patterns match the name: a whole name is closer than any pattern, a long pattern closer than a short one.
+/// `None` if no pattern matches.
 fn closest<'p>(patterns: impl IntoIterator<Item = &'p str>, name: &str) -> Option<(bool, usize)> {
     let fitting = patterns.into_iter().filter(|pattern| matches(pattern, name));
     fitting.map(|pattern| (!pattern.contains('*'), pattern.len())).max()
 }
 
-/// Whether the host protects the name, whatever a plugin says of it.
+/// Whether the host protects the name, independent of the plugin.
 pub(super) fn host_protects(name: &str) -> bool {
     outweighs(CODE.iter().chain(NETWORK).copied(), HARMLESS.iter().copied(), name)
 }
@@ -167,7 +167,7 @@ pub(super) fn is_harmless(name: &str) -> bool {
     closest(HARMLESS.iter().copied(), name).is_some() && !host_protects(name)
 }
 
-/// Whether `against` fits the name at least as closely as `for_it` does.
+/// Whether `against` matches the name at least as closely as `for_it`.
 pub(super) fn outweighs<'p>(
     against: impl IntoIterator<Item = &'p str>,
     for_it: impl IntoIterator<Item = &'p str>,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn protects_every_name_that_was_seen_to_run_code_or_move_requests() {
+    fn protects_every_name_that_is_known_to_run_code_or_redirect_requests() {
         for name in [
             "LD_PRELOAD",
             "LD_AUDIT",

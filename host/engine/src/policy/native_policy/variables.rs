@@ -1,17 +1,17 @@
-//! Which variables a request and a plugin may set for the child.
+//! Checks the variables that a request and a plugin set for the child.
 
 use super::names::{host_protects, is_harmless, matches, outweighs};
 use super::{NativeChecks, TokenChecks, deny};
 use ostler_plugin_host::Containment;
 use ostler_protocol::{Finding, escape_pointer, is_of_caller, matches_name};
 
-/// What the lists say of a name.
+/// The class of a name, according to the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Allowed,
-    /// It loads code, chooses a configuration or moves requests: only the whole name in the operator's list allows it.
+    /// It loads code, chooses a configuration or redirects requests: only the whole name in the operator's list allows it.
     Protected,
-    /// No list has it.
+    /// No list contains it.
     Unlisted,
 }
 
@@ -55,14 +55,14 @@ fn class(checks: &NativeChecks<'_>, name: &str) -> Class {
     if listed || is_harmless(name) { Class::Allowed } else { Class::Unlisted }
 }
 
-/// Whether the host or the plugin says that the name loads code, chooses a configuration or moves requests.
+/// Whether the name loads code, chooses a configuration or redirects requests, according to the host or the plugin.
 fn is_protected(needs: &Containment, name: &str) -> bool {
     let against = needs.code.iter().chain(&needs.endpoints).map(String::as_str);
     host_protects(name) || outweighs(against, needs.settable.iter().map(String::as_str), name)
 }
 
-/// The caller's variables that would move a stored token. The caller's `PATH` only says where programs lie; the CLI's
-/// own is found, and judged, before.
+/// The caller's variables that could redirect a stored token. The caller's `PATH` only locates other programs; the CLI
+/// itself was looked up and evaluated before.
 fn moving_of_caller<'a>(needs: &'a Containment, token: &TokenChecks<'a>) -> impl Iterator<Item = &'a String> {
     let token = *token;
     token.caller.into_iter().flatten().filter_map(move |(name, value)| {
@@ -81,8 +81,8 @@ fn moved(name: &str, pointer: String, provider: &str) -> Finding {
     deny("token-endpoint", pointer, message, &hint)
 }
 
-/// The variables of a plugin's launch that it may not set: those that it has not declared, and those that load code
-/// into whatever runs. A name that the operator lists in full is allowed.
+/// The variables of a plugin's launch that it may not set: those that it has not declared, and those that load code. A name
+/// that the operator lists in full is allowed.
 pub(crate) fn launch_variables<'n>(
     allowed: &[String],
     needs: &Containment,
@@ -93,7 +93,7 @@ pub(crate) fn launch_variables<'n>(
         let lists = [&needs.sets, &needs.settable, &needs.code, &needs.endpoints];
         lists.into_iter().flatten().chain(inherit).any(|pattern| matches_name(pattern, name))
     };
-    // What a plugin hands to its own files and scripts carries the host's prefix.
+    // Variables for the plugin's own files and scripts have the host's prefix.
     let own = |name: &str| needs.sets.iter().any(|pattern| matches_name(pattern, name)) && name.starts_with("OSTLER_");
     let listed = |name: &str| allowed.iter().any(|entry| entry == name);
     names.filter(|name| !listed(name) && !own(name) && (!declared(name) || host_protects(name))).collect()
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_token_refuses_moving_variables_even_where_the_operator_allows_them_for_payloads() {
+    fn stored_token_refuses_redirecting_variables_even_if_the_operator_allows_them_for_payloads() {
         let policy = PolicyConfig { allow_environment: texts(&["MODEL_SERVER", "HTTPS_PROXY"]), ..builtin() };
         let host = map(&[("CLI_HOME", "/same"), ("SSL_CERT_FILE", "/host")]);
         let caller = map(&[

@@ -1,10 +1,10 @@
-//! Paths as settings and plugins write them: `~/x`, `$NAME/x`, `${NAME:-~/x}/y`.
+//! Resolves paths as settings and plugins write them: `~/x`, `$NAME/x`, `${NAME:-~/x}/y`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What such a path means for a child with those variables. `None` where it names a variable that the child lacks.
-/// The path is absolute then, and nothing is known of what is there.
+/// Resolves such a path for a child with these variables. `None` if it names a variable that the child does not have.
+/// The result is absolute; it need not exist.
 pub(crate) fn resolve(text: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     let home = || variables.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
     if let Some(rest) = text.strip_prefix("~/") {

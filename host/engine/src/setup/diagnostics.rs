@@ -1,4 +1,4 @@
-//! What the plugins have to say about a configuration before anything starts with it.
+//! Checks a configuration with its plugins before a host starts with it.
 
 use serde_json::{Map, Value};
 
@@ -6,10 +6,10 @@ use ostler_config::{Config, ConfigDiagnostic};
 use ostler_plugin_host::{Kind, PluginError, PluginErrorKind, PluginState, Registry};
 use ostler_protocol::pointer_names;
 
-/// Everything in the configuration that its plugins would refuse: plugins that there are not, settings that they do not
-/// take, programs that nobody has named. Blocks; calls plugins.
+/// Everything in the configuration that would be refused: unknown plugins, settings that a plugin does not accept, and
+/// missing programs. Blocks; calls plugins.
 #[must_use]
-pub fn complaints(config: &Config, registry: &Registry) -> Vec<ConfigDiagnostic> {
+pub fn plugin_diagnostics(config: &Config, registry: &Registry) -> Vec<ConfigDiagnostic> {
     let mut all = Vec::new();
     for (name, provider) in &config.providers {
         let at = ["providers", name];
@@ -17,22 +17,22 @@ pub fn complaints(config: &Config, registry: &Registry) -> Vec<ConfigDiagnostic>
             Ok(instance) if instance.describe().executables.is_empty() && provider.executable.is_none() => {
                 all.push(ConfigDiagnostic {
                     path: path(&at, []),
-                    message: format!("plugin {} runs any program, and nobody has said which", provider.plugin),
+                    message: format!("plugin {} runs any program, and none is configured", provider.plugin),
                     hint: Some("add executable".to_owned()),
                 });
             }
             Ok(_) => {}
-            Err(error) => complain(&at, Kind::Provider, &provider.plugin, &error, registry, &mut all),
+            Err(error) => add_diagnostics(&at, Kind::Provider, &provider.plugin, &error, registry, &mut all),
         }
     }
     for (name, plugin) in &config.plugins.redactor {
         if let Err(error) = registry.redactor(name, &settings(&plugin.settings)) {
-            complain(&["plugins", "redactor", name], Kind::Redactor, name, &error, registry, &mut all);
+            add_diagnostics(&["plugins", "redactor", name], Kind::Redactor, name, &error, registry, &mut all);
         }
     }
     for (name, plugin) in &config.plugins.policy {
         if let Err(error) = registry.policy(name, &settings(&plugin.settings)) {
-            complain(&["plugins", "policy", name], Kind::Policy, name, &error, registry, &mut all);
+            add_diagnostics(&["plugins", "policy", name], Kind::Policy, name, &error, registry, &mut all);
         }
     }
     all
@@ -46,8 +46,8 @@ fn path<const N: usize>(at: &[&str], more: [&str; N]) -> Vec<String> {
     at.iter().chain(&more).map(|step| (*step).to_owned()).collect()
 }
 
-/// One complaint for each problem of the settings, or one about the plugin.
-fn complain(
+/// One diagnostic for each problem of the settings, or one about the plugin.
+fn add_diagnostics(
     at: &[&str],
     kind: Kind,
     plugin: &str,
@@ -81,7 +81,7 @@ mod tests {
     use ostler_plugin_host::RegistryOptions;
 
     #[test]
-    fn plugins_say_what_they_do_not_take() {
+    fn settings_that_a_plugin_does_not_accept_are_named() {
         let config = Config::parse(
             "[providers.claude.settings]\nmaxRetries = -1\nenviroment = [\"A\"]\nenvironment = [\"A\", \"B C\"]\n\
              [providers.work]\nplugin = \"claud\"\n[providers.codx]\n[providers.any]\nplugin = \"command\"\n\
@@ -90,9 +90,9 @@ mod tests {
         )
         .unwrap();
         let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
-        let found: Vec<(String, Option<String>)> = complaints(&config, &registry)
+        let found: Vec<(String, Option<String>)> = plugin_diagnostics(&config, &registry)
             .into_iter()
-            .map(|complaint| (complaint.path.join("/"), complaint.hint))
+            .map(|diagnostic| (diagnostic.path.join("/"), diagnostic.hint))
             .collect();
         let hint = |near: &str| Some(format!("did you mean {near:?}?"));
         for wanted in [
@@ -111,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_schema_cannot_say_the_plugin_says() {
+    fn problems_beyond_the_schema_come_from_the_plugin() {
         let config =
             Config::parse("[providers.claude.settings]\nconfig = { permissions = { allow = \"Bash\" } }\n").unwrap();
         let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
-        let found = complaints(&config, &registry);
+        let found = plugin_diagnostics(&config, &registry);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].path.join("/"), "providers/claude/settings/config/permissions/allow");
     }
