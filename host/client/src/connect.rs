@@ -1,16 +1,18 @@
 //! Connects to the host: compares versions, replaces an idle host of another version, starts a host.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
+use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::http::{self, SendError};
+use super::http::{self, Connection, SendError};
 use super::launch::{self, Launched};
 use super::{ClientConfig, ClientError, Health};
 use ostler_private_files::Holder;
@@ -28,26 +30,27 @@ const MAX_HOSTS: u32 = 4;
 /// First and longest pause between two attempts to start a host while another host has the lock and ends or starts.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a connection without a request is kept. The host closes it after 10 s: a request that is sent at that moment
+/// would break.
+const KEEP_LIMIT: Duration = Duration::from_secs(5);
 /// Interval for polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Makes connections to one host.
+/// Makes connections to one host, and keeps one for the next request.
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) config: ClientConfig,
+    kept: Mutex<Option<(Connection, Instant)>>,
 }
 
 impl Connector {
     pub(super) const fn new(config: ClientConfig) -> Self {
-        Self { config }
+        Self { config, kept: Mutex::new(None) }
     }
 
     /// Identifies the host that listens. Starts none.
     pub(super) async fn health(&self) -> Result<Health, ClientError> {
-        let ask = async {
-            let response = self.send("GET", "/healthz", &[], Bytes::new()).await?;
-            http::read_json(response).await
-        };
+        let ask = self.exchange("GET", "/healthz", Bytes::new());
         let answer = tokio::time::timeout(HEALTH_LIMIT, ask).await.map_err(|_| ClientError::Unreachable {
             socket: self.config.socket.clone(),
             reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
@@ -226,10 +229,7 @@ impl Connector {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let body = serde_json::to_vec(&request)
             .map_err(|error| ClientError::Protocol(format!("the parameters cannot be written: {error}")))?;
-        let ask = async {
-            let response = self.send("POST", "/rpc", &[], Bytes::from(body)).await?;
-            http::read_json(response).await
-        };
+        let ask = self.exchange("POST", "/rpc", Bytes::from(body));
         // An unknown method of a newer host is not repeated, either.
         let uncertain = !MethodDescriptor::of(method).is_some_and(|method| method.idempotent);
         let answer = tokio::time::timeout(CALL_LIMIT, ask)
@@ -242,14 +242,40 @@ impl Connector {
         read_answer(method, answer)
     }
 
+    /// Sends a request and reads its answer. Keeps the connection.
+    async fn exchange(&self, method: &str, target: &str, body: Bytes) -> Result<Value, SendError> {
+        let (response, connection) = self.request(method, target, &[], body).await?;
+        let answer = http::read_json(response).await?;
+        *self.kept() = Some((connection, Instant::now()));
+        Ok(answer)
+    }
+
+    /// Sends a request and waits for the headers of its answer. The connection ends with the answer.
     pub(super) async fn send(
         &self,
         method: &str,
         target: &str,
         headers: &[(&str, String)],
         body: Bytes,
-    ) -> Result<hyper::Response<hyper::body::Incoming>, SendError> {
-        http::send(&self.config.socket, &self.config.version, method, target, headers, body).await
+    ) -> Result<Response<Incoming>, SendError> {
+        self.request(method, target, headers, body).await.map(|(response, _)| response)
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Connection), SendError> {
+        let request = http::request(&self.config.version, method, target, headers, body)?;
+        let kept =
+            self.kept().take().filter(|(_, since)| since.elapsed() < KEEP_LIMIT).map(|(connection, _)| connection);
+        http::send(&self.config.socket, kept, request).await
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Connection, Instant)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

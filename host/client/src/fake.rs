@@ -103,18 +103,46 @@ async fn accept(listener: UnixListener, script: Arc<Script>, seen: Arc<Mutex<Vec
     }
 }
 
-/// Answers one request. Returns whether the host must end now.
+/// Answers the requests of a connection. Returns whether the host must end now.
 async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<ReceivedRequest>>) -> bool {
     let mut stream = BufReader::new(stream);
-    let Some(request) = read_request(&mut stream).await else { return false };
+    while let Some(request) = read_request(&mut stream).await {
+        match answer(request, stream.get_mut(), script, seen).await {
+            After::Next => {}
+            After::Close => return false,
+            After::Die => return true,
+        }
+    }
+    false
+}
+
+/// What happens after an answer.
+enum After {
+    /// The connection waits for the next request.
+    Next,
+    /// The connection is closed.
+    Close,
+    /// The host ends.
+    Die,
+}
+
+/// Answers a request.
+async fn answer(
+    request: ReceivedRequest,
+    stream: &mut UnixStream,
+    script: &Script,
+    seen: &Mutex<Vec<ReceivedRequest>>,
+) -> After {
     let mut reply = script(&request);
     seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-    let mut die = false;
+    let mut after = match reply {
+        Reply::Json(..) | Reply::Result(_) => After::Next,
+        _ => After::Close,
+    };
     if let Reply::AndDie(inner) = reply {
         reply = *inner;
-        die = true;
+        after = After::Die;
     }
-    let stream = stream.get_mut();
     let head = |kind: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
     let (bytes, wait) = match reply {
         Reply::Result(result) => (json_reply(200, &json!({"jsonrpc": "2.0", "id": 1, "result": result})), false),
@@ -125,14 +153,14 @@ async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<ReceivedReq
         }
         Reply::EventsThenBreak(pieces) => ([head("text/event-stream"), chunks(&pieces)].concat().into(), false),
         Reply::EventsThenWait(pieces) => ([head("text/event-stream"), chunks(&pieces)].concat().into(), true),
-        Reply::AndDie(_) => return true,
+        Reply::AndDie(_) => return After::Die,
     };
     let _ = stream.write_all(&bytes).await;
     if wait {
         // Wait until the client closes the connection.
         let _ = stream.read(&mut [0]).await;
     }
-    die
+    after
 }
 
 fn chunks(pieces: &[String]) -> String {

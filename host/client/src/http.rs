@@ -1,5 +1,6 @@
 //! HTTP requests over the unix socket.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -38,22 +40,83 @@ impl SendError {
     }
 }
 
-/// Sends a request on a new connection and waits for the headers of the answer.
+/// A connection that carries one request at a time. It stays open while its sender exists, or its last answer is read.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// The socket, to see that the host has closed it before a request is written to it.
+    socket: OwnedFd,
+}
+
+/// A request that a connection did not take, because the host has closed it.
+struct NotSent(Request<Full<Bytes>>);
+
+impl Connection {
+    /// Connects to the host, and checks that it belongs to this user.
+    async fn open(socket: &Path) -> Result<Self, SendError> {
+        let stream = open(socket).await.map_err(SendError::Unsent)?;
+        let socket = stream
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| SendError::Unsent(ClientError::from_connect(socket.to_owned(), &error)))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| SendError::Broken(error.to_string()))?;
+        // The task ends with the connection, upgraded or not.
+        tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self { sender, socket })
+    }
+
+    /// Whether the host has closed the connection. Between two answers, it sends nothing.
+    fn is_closed(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+
+    /// Sends a request and waits for the headers of the answer. Returns the request if no byte of it was sent.
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Result<Response<Incoming>, SendError>, NotSent> {
+        if self.sender.ready().await.is_err() || self.is_closed() {
+            return Err(NotSent(request));
+        }
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(Ok(response)),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Err(NotSent(request)),
+                None => Ok(Err(SendError::Broken(describe(error.error())))),
+            },
+        }
+    }
+}
+
+/// Sends a request on the connection that is kept, if the host has not closed it meanwhile, else on a new one. Waits for the
+/// headers of the answer, and returns them with the connection, which is free when the body has been read.
 pub(super) async fn send(
     socket: &Path,
+    kept: Option<Connection>,
+    mut request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Connection), SendError> {
+    if let Some(mut connection) = kept {
+        match connection.send(request).await {
+            Ok(answer) => return answer.map(|response| (response, connection)),
+            Err(NotSent(unsent)) => request = unsent,
+        }
+    }
+    let mut connection = Connection::open(socket).await?;
+    match connection.send(request).await {
+        Ok(answer) => answer.map(|response| (response, connection)),
+        Err(NotSent(_)) => Err(SendError::Broken("the host closed the connection".to_owned())),
+    }
+}
+
+/// Builds a request to the host.
+pub(super) fn request(
     version: &str,
     method: &str,
     target: &str,
     headers: &[(&str, String)],
     body: Bytes,
-) -> Result<Response<Incoming>, SendError> {
-    let stream = open(socket).await.map_err(SendError::Unsent)?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| SendError::Broken(error.to_string()))?;
-    // The task ends with the answer, when its body is dropped, or with the upgraded connection.
-    tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
+) -> Result<Request<Full<Bytes>>, SendError> {
     let mut request = Request::builder()
         .method(method)
         .uri(target)
@@ -66,10 +129,9 @@ pub(super) async fn send(
     for (name, value) in headers {
         request = request.header(*name, value);
     }
-    let request = request
+    request
         .body(Full::new(body))
-        .map_err(|error| SendError::Unsent(ClientError::Protocol(format!("the request cannot be written: {error}"))))?;
-    sender.send_request(request).await.map_err(|error| SendError::Broken(describe(&error)))
+        .map_err(|error| SendError::Unsent(ClientError::Protocol(format!("the request cannot be written: {error}"))))
 }
 
 /// Connects, and checks that the listener belongs to this user, because it gets prompts and variables.
