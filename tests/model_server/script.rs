@@ -222,6 +222,8 @@ pub(super) fn without_context(text: &str) -> String {
         "permissions instructions",
         "skills_instructions",
         "collaboration_mode",
+        // An earlier turn was interrupted.
+        "turn_aborted",
     ] {
         let close = format!("</{tag}>");
         while let Some(start) = text.find(&format!("<{tag}>")) {
@@ -229,7 +231,9 @@ pub(super) fn without_context(text: &str) -> String {
             text.replace_range(start..end, "");
         }
     }
-    text.trim().to_owned()
+    let text = text.trim();
+    // An earlier turn was interrupted.
+    if text.starts_with("[Request interrupted by user") { String::new() } else { text.to_owned() }
 }
 
 /// The shell tool of the CLI, with any name: the tool with a command parameter.

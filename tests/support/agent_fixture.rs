@@ -51,6 +51,11 @@ impl AgentFixture {
         Self::open_in(TestHost::outside, cli)
     }
 
+    /// The same with `more` in the configuration of the host.
+    pub fn open_with(cli: &'static Cli, more: &str) -> Option<Self> {
+        agent_cli(cli.name, cli.variable).map(|executable| Self::with(TestHost::new(), cli, executable, more))
+    }
+
     fn open_in(host: impl FnOnce() -> TestHost, cli: &'static Cli) -> Option<Self> {
         agent_cli(cli.name, cli.variable).map(|executable| Self::with(host(), cli, executable, ""))
     }

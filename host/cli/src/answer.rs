@@ -105,7 +105,8 @@ async fn pieces(
 ) -> Result<Option<u8>, ApiError> {
     let (mut after, mut bytes, mut last) = (location.from_cursor.saturating_sub(1), 0, None);
     while after < location.to_cursor {
-        let page = client.get_run_events(&RunEventsParams { run_id, after: Some(after), limit: None }).await?;
+        let page =
+            client.get_run_events(&RunEventsParams { run_id, after: Some(after), before: None, limit: None }).await?;
         for piece in page.events.iter().filter_map(|event| location.piece(event)) {
             bytes += piece.len() as u64;
             last = piece.last().copied().or(last);

@@ -53,7 +53,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let mut after = None;
     // With -f but without -n, the event stream itself starts at the beginning of the run.
     while !arguments.follow || tail.is_some() {
-        let page = client.get_run_events(&RunEventsParams { run_id, after, limit: None }).await?;
+        let page = client.get_run_events(&RunEventsParams { run_id, after, before: None, limit: None }).await?;
         for event in &page.events {
             let entry = log.entry(context, event)?;
             match (&mut tail, entry) {

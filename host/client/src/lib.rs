@@ -44,6 +44,7 @@ mod events;
 mod http;
 mod launch;
 mod methods;
+mod session_methods;
 mod sse;
 
 #[cfg(test)]

@@ -74,6 +74,15 @@ impl Client {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn start(&self, method: &str, params: &Value) -> Result<StartRunResult, ClientError> {
+        self.submit(method, params).await
+    }
+
+    /// Calls a method that starts a run. Waits for the next host if this one is ending.
+    pub(crate) async fn submit<P: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, ClientError> {
         for _ in 0..ENDING_HOSTS {
             match self.call(method, params).await {
                 Err(ClientError::Api(refused)) if refused.kind == ErrorKind::Conflict && refused.retryable => {

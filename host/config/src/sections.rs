@@ -67,6 +67,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         runner.number(r, "exit_grace_ms", 0..=60_000, &mut into.exit_grace_ms);
         runner.number(r, "linger_seconds", 1..=3_600, &mut into.linger_seconds);
         runner.number(r, "background_seconds", 1..=86_400, &mut into.background_seconds);
+        runner.number(r, "session_idle_seconds", 5..=604_800, &mut into.session_idle_seconds);
+        runner.number(r, "session_seconds", 5..=604_800, &mut into.session_seconds);
         runner.number(r, "max_line_bytes", 256..=16_777_216, &mut into.max_line_bytes);
         runner.number(r, "max_transcript_line_mib", 1..=256, &mut into.max_transcript_line_mib);
         if let Some(names) = runner.texts(r, "inherit_environment", variable_glob) {
@@ -106,6 +108,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         policy.choice(r, "shell_preludes", &rules, &mut config.policy.shell_preludes);
         let rules = ReportedTools::ALL.map(|rule| (rule.name(), rule));
         policy.choice(r, "reported_tools", &rules, &mut config.policy.reported_tools);
+        let timeout = &mut config.policy.approval_timeout_seconds;
+        policy.number(r, "approval_timeout_seconds", 5..=86_400, timeout);
         policy.finish(r);
     }
     if let Some(mut sandbox) = file.section(r, "sandbox") {

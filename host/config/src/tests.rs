@@ -35,7 +35,8 @@ fn default_text_sets_every_value() {
                 "global": 2, "perProvider": 1, "capacity": 512, "agingSeconds": 30, "requeueInterrupted": false
             },
             "runner": {
-                "timeoutSeconds": 300, "graceSeconds": 5, "exitGraceMs": 500, "lingerSeconds": 10, "backgroundSeconds": 300, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
+                "timeoutSeconds": 300, "graceSeconds": 5, "exitGraceMs": 500, "lingerSeconds": 10, "backgroundSeconds": 300,
+                "sessionIdleSeconds": 1800, "sessionSeconds": 10_800, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
                 "inheritEnvironment": config.runner.inherit_environment,
                 "limits": {"processes": 0, "memoryMib": 0, "openFiles": 0, "fileSizeMib": 0}
             },
@@ -43,7 +44,8 @@ fn default_text_sets_every_value() {
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
             "policy": {
                 "allowAdvanced": false, "allowUnenforced": [], "allowEnvironment": config.policy.allow_environment,
-                "mcpCommands": "sandboxed", "shellPreludes": "sandboxed", "reportedTools": "warn"
+                "mcpCommands": "sandboxed", "shellPreludes": "sandboxed", "reportedTools": "warn",
+                "approvalTimeoutSeconds": 300
             },
             "sandbox": {
                 "mode": "workspace-write", "require": false, "backends": ["namespaces", "bwrap", "landlock"],

@@ -128,6 +128,10 @@ pub struct RunnerConfig {
     pub linger_seconds: u64,
     /// The same while the CLI waits for background work, in seconds.
     pub background_seconds: u64,
+    /// Time after which a session without a turn, an input or an open approval ends, in seconds.
+    pub session_idle_seconds: u64,
+    /// Time limit of a session in all, in seconds.
+    pub session_seconds: u64,
     /// Maximum length of a line that is stored and shown, in bytes.
     pub max_line_bytes: usize,
     /// Maximum length of a line that is passed to a plugin's transcript, in MiB.
@@ -245,6 +249,8 @@ pub struct PolicyConfig {
     pub shell_preludes: CommandRule,
     /// The reaction to a reported tool use that a policy denies.
     pub reported_tools: ReportedTools,
+    /// Time for a user to decide an approval, in seconds; then it is denied.
+    pub approval_timeout_seconds: u64,
 }
 
 /// The reaction to a denied tool use that a CLI reports without asking. The tool use itself is not prevented.

@@ -250,6 +250,7 @@ fn attempt<'a>(payload: &'a StartPayload, inherited: &'a BTreeMap<String, String
         inherited,
         containment: &UNCONTAINED,
         trusted_settings: false,
+        every_tool: false,
     }
 }
 
@@ -303,6 +304,7 @@ fn bundled() -> [(&'static str, Installed); 4] {
         ("features", "codex-0.169.0/features-list.stdout"),
         ("mcp-servers", "codex-0.169.0/mcp-list.stdout"),
         ("agents-key", "codex-0.169.0/mcp-list.stdout"),
+        ("app-server-help", "codex-0.169.0/help-app-server.stdout"),
         // It knows these keys, and refuses their values.
         ("required-key", "refused:"),
         ("approval-key", "refused:"),

@@ -38,6 +38,7 @@ mod redactors;
 mod retention;
 mod sandbox;
 mod seal;
+mod session;
 mod setup;
 mod shutdown;
 mod status;
@@ -90,6 +91,8 @@ pub use redactors::Redactors;
 pub use retention::RetentionService;
 pub use sandbox::{PROBE_VERB, SandboxService, probe_sandbox};
 pub use seal::SealError;
+use session::approvals::Approvals;
+pub use session::{InboxService, Sessions};
 pub use setup::decide::{admission, limits, plugin_folder};
 pub use setup::diagnostics::plugin_diagnostics;
 pub use setup::reload::{Files, Follow, Reloader};
@@ -143,7 +146,9 @@ pub struct Engine {
     sandbox: Arc<SandboxService>,
     conversations: Conversations,
     profiles: Profiles,
-    submitter: Submitter,
+    submitter: Arc<Submitter>,
+    sessions: Sessions,
+    inbox: InboxService,
     dispatcher: Arc<Dispatcher>,
     queue: QueueControl,
     recovery: Recovery,
@@ -207,7 +212,8 @@ impl Engine {
         let conversations = Conversations::new(storage.clone(), config.clone(), redactors.clone());
         let profiles = Profiles::new(storage.clone(), config.clone(), redactors.clone());
         let grants = GrantStore::new(storage.clone());
-        let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher));
+        let approvals = Approvals::default();
+        let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher), approvals.clone());
         let audit = AuditLog::open(&paths.data_dir, storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let environment = attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok());
@@ -257,11 +263,36 @@ impl Engine {
                 capabilities: Arc::clone(&capabilities),
                 sandbox: Arc::clone(&sandbox),
                 audit: Arc::clone(&audit),
+                approvals: approvals.clone(),
                 environment: Arc::clone(&environment),
                 prepare_child: Box::new(move |spec| zygote.prepare(spec)),
             },
         });
+        let submitter = Arc::new(Submitter {
+            storage: storage.clone(),
+            config: config.clone(),
+            redactors: redactors.clone(),
+            dispatcher: Arc::clone(&dispatcher),
+            finalizer: Arc::clone(&finalizer),
+            grants: grants.clone(),
+            conversations: conversations.clone(),
+            profiles: profiles.clone(),
+            capabilities: Arc::clone(&capabilities),
+            tokens: Arc::clone(&tokens),
+            sealer: Arc::clone(&sealer),
+            sandbox: Arc::clone(&sandbox),
+            private_folders: private_folders.clone(),
+            environment,
+        });
         Ok(Arc::new(Self {
+            sessions: Sessions {
+                storage: storage.clone(),
+                dispatcher: Arc::clone(&dispatcher),
+                submitter: Arc::clone(&submitter),
+                approvals: approvals.clone(),
+                audit: Arc::clone(&audit),
+            },
+            inbox: InboxService { storage: storage.clone(), dispatcher: Arc::clone(&dispatcher), approvals },
             access_tokens: AccessTokenStore::load(storage.clone(), Arc::clone(&audit))?,
             queue: QueueControl::new(
                 storage.clone(),
@@ -319,22 +350,7 @@ impl Engine {
                 Arc::clone(&finalizer),
                 Arc::clone(&retention),
             ),
-            submitter: Submitter {
-                storage: storage.clone(),
-                config: config.clone(),
-                redactors: redactors.clone(),
-                dispatcher: Arc::clone(&dispatcher),
-                finalizer,
-                grants: grants.clone(),
-                conversations: conversations.clone(),
-                profiles: profiles.clone(),
-                capabilities: Arc::clone(&capabilities),
-                tokens: Arc::clone(&tokens),
-                sealer,
-                sandbox: Arc::clone(&sandbox),
-                private_folders,
-                environment,
-            },
+            submitter,
             storage,
             config,
             redactors,
@@ -424,8 +440,20 @@ impl Engine {
 
     /// Starts runs.
     #[must_use]
-    pub const fn submitter(&self) -> &Submitter {
+    pub fn submitter(&self) -> &Submitter {
         &self.submitter
+    }
+
+    /// Interactive sessions and approvals.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// What waits for a person.
+    #[must_use]
+    pub const fn inbox(&self) -> &InboxService {
+        &self.inbox
     }
 
     /// Cancels runs.

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::queue::dispatch::Dispatcher;
+use crate::session::approvals::Approvals;
 use crate::submit::timestamp;
 use ostler_protocol::methods::{ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult};
-use ostler_protocol::{ApiError, ErrorKind, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, WaitReason};
+use ostler_protocol::{
+    ApiError, ErrorKind, JobRecord, JobState, Page, RunId, RunRecord, RunStatus, RunSummary, WaitReason, WaitingFor,
+};
 use ostler_scheduler::{JobView, State, Wait};
 use ostler_storage::{EventFilter, ReadLimit, RunFilter, Storage};
 
@@ -19,11 +22,12 @@ const DEFAULT_PAGE: u32 = 50;
 pub struct RunQueries {
     storage: Storage,
     dispatcher: Arc<Dispatcher>,
+    approvals: Approvals,
 }
 
 impl RunQueries {
-    pub(crate) const fn new(storage: Storage, dispatcher: Arc<Dispatcher>) -> Self {
-        Self { storage, dispatcher }
+    pub(crate) const fn new(storage: Storage, dispatcher: Arc<Dispatcher>, approvals: Approvals) -> Self {
+        Self { storage, dispatcher, approvals }
     }
 
     /// A run with everything that is known of it.
@@ -39,6 +43,7 @@ impl RunQueries {
             place(job, &view);
             self.add_dependencies(job);
         }
+        self.add_waiting(&mut record.summary);
         Ok(record)
     }
 
@@ -59,14 +64,37 @@ impl RunQueries {
         };
         index_before_search(&self.storage, filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
-        Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
+        let mut page = self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?;
+        page.items.iter_mut().for_each(|run| self.add_waiting(run));
+        Ok(page)
+    }
+
+    /// Adds what a run waits for, which only the queue and the open approvals know.
+    fn add_waiting(&self, run: &mut RunSummary) {
+        let waiting = match run.status {
+            RunStatus::Running => self.approvals.waiting(run.run_id),
+            RunStatus::Queued => self.dispatcher.view(run.run_id).and_then(|view| view.wait).map(|wait| {
+                let what = match wait {
+                    Wait::LanePausedUntil => WaitingFor::Quota,
+                    _ => WaitingFor::Slot,
+                };
+                // A further attempt waits since the earlier one has ended, which is not recorded.
+                (what, run.started_at.unwrap_or(run.created_at))
+            }),
+            _ => None,
+        };
+        (run.waiting_for, run.waiting_since) = waiting.unzip();
     }
 
     /// Events of a run.
     ///
     /// # Errors
-    /// `NOT_FOUND`.
+    /// `NOT_FOUND`, or `INVALID_PARAMS` if both `after` and `before` are given.
     pub fn events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
+        if params.after.is_some() && params.before.is_some() {
+            let message = "cannot be combined with `after`: a page begins after a cursor or ends before one";
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/before"));
+        }
         let filter = EventFilter { run_id: Some(params.run_id), ..EventFilter::default() };
         let limit = ReadLimit {
             events: params.limit.map_or(500, |limit| usize::try_from(limit).unwrap_or(500)),
@@ -74,8 +102,14 @@ impl RunQueries {
         };
         let page = self.storage.read(|reader| {
             let known = reader.run_status(params.run_id)?.is_some();
-            let page = reader.events_after(params.after.unwrap_or(0), &filter, limit)?;
-            Ok(known.then_some(page))
+            if !known {
+                return Ok(None);
+            }
+            match params.before {
+                Some(before) => reader.run_events_before(params.run_id, before, limit),
+                None => reader.events_after(params.after.unwrap_or(0), &filter, limit),
+            }
+            .map(Some)
         })?;
         let page = page.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
         Ok(RunEventsResult { events: page.events, more: page.more })
@@ -173,7 +207,7 @@ mod tests {
     use ostler_storage::StoredPauses;
 
     fn queries(fixture: &Fixture) -> RunQueries {
-        RunQueries::new(fixture.storage.clone(), Arc::new(dispatcher()))
+        RunQueries::new(fixture.storage.clone(), Arc::new(dispatcher()), Approvals::default())
     }
 
     #[test]
@@ -211,7 +245,7 @@ mod tests {
     fn events_of_an_unknown_run_are_not_found_and_those_of_a_quiet_one_are_empty() {
         let fixture = Fixture::new();
         let queries = queries(&fixture);
-        let events = |run_id| queries.events(&RunEventsParams { run_id, after: None, limit: None });
+        let events = |run_id| queries.events(&RunEventsParams { run_id, after: None, before: None, limit: None });
         let error = events(RunId::generate()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
         let run = fixture.insert_run("codex");

@@ -7,10 +7,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::open_names::open_names;
 use super::record::names;
+use super::semantic::SessionOrigin;
 use super::{
-    AnswerPlace, Conversation, ConversationId, EndReason, EventId, Finding, Network, Progress, RunId, SandboxRecord,
-    Semantic, Usage, Warning,
+    AnswerPlace, ApprovalDecision, Conversation, ConversationId, EndReason, EventId, Finding, Network, Progress, RunId,
+    SandboxRecord, Semantic, Usage, Warning,
 };
 
 names! {
@@ -58,6 +60,12 @@ names! {
         StructuredOutput = "run.structured_output",
         /// The answer does not match the schema.
         StructuredOutputInvalid = "run.structured_output_invalid",
+        /// The CLI has opened the session of an interactive run.
+        SessionOpened = "session.opened",
+        /// A message of the user was passed to the session.
+        SessionInputAccepted = "session.input_accepted",
+        /// The session was closed; its run ends.
+        SessionClosed = "session.closed",
         /// The run completed.
         RunCompleted = "run.completed",
         /// The run failed.
@@ -177,6 +185,9 @@ payloads! {
     CliExit(CliExit),
     StructuredOutput(StructuredOutput),
     StructuredOutputInvalid(StructuredOutputInvalid),
+    SessionOpened(SessionOpened),
+    SessionInputAccepted(SessionInput),
+    SessionClosed(SessionClosed),
     RunCompleted(RunEnd),
     RunFailed(RunEnd),
     RunCanceled(RunEnd),
@@ -211,6 +222,59 @@ pub struct MessageSent {
     pub run_id: RunId,
     /// Provider instance.
     pub provider: String,
+}
+
+/// `session.opened`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionOpened {
+    /// The provider's session.
+    pub session_id: String,
+    /// How it began.
+    pub origin: SessionOrigin,
+}
+
+/// `session.input_accepted`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInput {
+    /// Size of the message in bytes.
+    pub bytes: u64,
+    /// The message, redacted.
+    pub text: String,
+    /// Who sent it: `unix pid=… uid=…`, `token NAME`.
+    pub actor: String,
+}
+
+/// `session.closed`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionClosed {
+    /// The provider's session, if it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Why it was closed.
+    pub reason: SessionEnd,
+}
+
+open_names! {
+    /// Why a session was closed.
+    SessionEnd {
+        /// A client ended it.
+        Ended = "ended",
+        /// It was idle for too long.
+        Idle = "idle",
+        /// It reached its time limit.
+        TimeLimit = "time_limit",
+        /// Its run was canceled.
+        Canceled = "canceled",
+        /// The host stops.
+        HostStops = "host_stops",
+        /// The CLI ended by itself.
+        Exited = "exited",
+        /// The host ended it after a failure, which the end of the run names.
+        Failed = "failed",
+    }
 }
 
 /// What the child's standard output is.
@@ -307,6 +371,9 @@ pub struct PolicyAudit {
     pub capabilities: Option<Value>,
     /// Every finding.
     pub findings: Vec<Finding>,
+    /// The decision about what the agent waited for, at the stage `tool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<ApprovalDecision>,
 }
 
 /// The tool use of a `run.policy_audit`. The event `tool_start` with the same `id` has the details.

@@ -68,4 +68,6 @@ ids! {
     ProfileId;
     /// A file that belongs to a run, for example an export.
     ArtifactId;
+    /// Something that an agent waits for: a decision about a tool, or an answer to its questions.
+    ApprovalId;
 }

@@ -20,6 +20,7 @@
 
 mod access;
 mod answer;
+mod approval;
 mod audit;
 mod conversation;
 mod error;
@@ -45,15 +46,19 @@ mod warning;
 
 pub use access::{AccessClass, AccessToken, Actor};
 pub use answer::{AnswerPlace, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
+pub use approval::{
+    Answers, Approval, ApprovalDecider, ApprovalDecision, ApprovalKind, ApprovalQuestion, ApprovalVerdict,
+    QuestionOption,
+};
 pub use audit::{AuditKind, AuditRecord, AuditVerdict};
 pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
 pub use event::{
     AdapterInfo, AuditedTool, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event,
-    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, RunEnd, RunStarted, StreamMetrics,
-    StructuredOutput, StructuredOutputInvalid,
+    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, RunEnd, RunStarted, SessionClosed,
+    SessionEnd, SessionInput, SessionOpened, StreamMetrics, StructuredOutput, StructuredOutputInvalid,
 };
-pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
+pub use id::{ApprovalId, ArtifactId, ConversationId, EventId, ProfileId, RunId};
 pub use merge::{Nulls, merge, merge_patch, strip_nulls};
 pub use nearest::nearest;
 pub use network::{Network, NetworkReason, NetworkVerdict};
@@ -68,7 +73,7 @@ pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, p
 pub use progress::{Progress, ProgressStage};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
-    RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason,
+    RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason, WaitingFor,
 };
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,

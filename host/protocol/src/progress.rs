@@ -22,6 +22,8 @@ open_names! {
         SpawnPreparing = "spawn_preparing",
         /// The attempt failed and is repeated. Facts: `attempt`, `reason`, `nextRunAt`.
         RetryScheduled = "retry_scheduled",
+        /// A client continues to read the events of an open session. Fact: `after`, the cursor of the last event that it has.
+        SessionReplayed = "session_replayed",
     }
 }
 

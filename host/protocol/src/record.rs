@@ -167,6 +167,20 @@ names! {
 }
 
 names! {
+    /// What a run waits for.
+    WaitingFor {
+        /// A decision about what its agent wants to do.
+        Approval = "approval",
+        /// An answer to a question of its agent.
+        Question = "question",
+        /// The end of its provider's rate limit.
+        Quota = "quota",
+        /// A slot, its time, other runs, or the end of a pause; its job has the reason.
+        Slot = "slot",
+    }
+}
+
+names! {
     /// Level of support for the installed CLI.
     Support {
         /// All features that the plugin knows work.
@@ -288,6 +302,13 @@ pub struct RunSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
+    /// What it waits for. Absent if it works or has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
+    /// Since when it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// A run with all its data. All texts are redacted.

@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Usage;
 use super::open_names::open_names;
+use super::{Approval, ApprovalDecision, Usage};
 
 /// `run.semantic`: what a piece of output means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum Semantic {
     ToolResult(ToolResult),
     /// The CLI asks whether it may use a tool.
     ApprovalRequested(ApprovalRequest),
+    /// It was decided whether the CLI may use a tool.
+    ApprovalDecided(ApprovalDecision),
     /// The CLI no longer waits for an answer.
     ApprovalWithdrawn(ApprovalWithdrawal),
     /// The running total of tokens and cost.
@@ -110,6 +112,7 @@ fn kinds(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
         ("tool_delta", ToolPiece::json_schema(generator)),
         ("tool_result", ToolResult::json_schema(generator)),
         ("approval_requested", ApprovalRequest::json_schema(generator)),
+        ("approval_decided", ApprovalDecision::json_schema(generator)),
         ("approval_withdrawn", ApprovalWithdrawal::json_schema(generator)),
         ("usage", UsageReport::json_schema(generator)),
         ("turn_complete", TurnEnd::json_schema(generator)),
@@ -294,20 +297,23 @@ pub struct ToolResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRequest {
-    /// The CLI's id of the request.
+    /// Id of the approval, for `answer_approval`. In runs of older versions, the CLI's id of the request.
     pub request_id: String,
     /// The tool use that it asks for.
     pub call: ToolUse,
     /// Why it asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What `list_approvals` returns for it. Missing in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
 }
 
 /// The end of a request for approval without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalWithdrawal {
-    /// The CLI's id of the request.
+    /// Id of the approval.
     pub request_id: String,
 }
 
@@ -437,6 +443,9 @@ mod tests {
             json!({"kind": "tool_result", "id": "t", "isError": true, "fromCursor": 3, "toCursor": 3}),
             json!({"kind": "approval_requested", "requestId": "r",
                 "call": {"id": "t", "tool": "shell", "name": "Bash", "input": {}}, "reason": "why"}),
+            json!({"kind": "approval_decided", "requestId": "01920000-0000-7000-8000-000000000000", "callId": "c",
+                "decision": "deny", "decidedBy": "user", "actor": "unix pid=1 uid=2", "client": "cli", "message": "m",
+                "edited": true, "stopTurn": true}),
             json!({"kind": "approval_withdrawn", "requestId": "r"}),
             json!({"kind": "usage", "wholeSession": true, "inputTokens": 1, "costMicroUsd": 2, "others": {"web": 3.5}}),
             json!({"kind": "turn_complete", "status": "interrupted", "message": "x"}),

@@ -154,6 +154,20 @@ impl Reader {
         Ok(page)
     }
 
+    /// The newest events of a run before a cursor, in order, as many as the limit allows. `more` says whether there are
+    /// earlier ones.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown run.
+    pub fn run_events_before(&self, run_id: RunId, before: u64, limit: ReadLimit) -> Result<EventPage, StorageError> {
+        let num = self.run_num(run_id)?.ok_or_else(|| StorageError::not_found("run", run_id))?;
+        let last = i64::try_from(before.saturating_sub(1)).unwrap_or(i64::MAX);
+        let from = "e.run = ?1 AND e.seq <= ?2";
+        let mut page = self.page(from, "e.seq DESC", num, self.seq_at(num, last)?, &EventFilter::default(), limit)?;
+        page.events.reverse();
+        Ok(page)
+    }
+
     /// Events of a run after a number (0 for all), in order.
     ///
     /// # Errors

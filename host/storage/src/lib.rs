@@ -37,6 +37,7 @@ mod conversations;
 mod erase;
 mod error;
 mod events;
+mod failures;
 mod open;
 mod output;
 mod pauses;

@@ -44,6 +44,8 @@ pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
         created_at: time_of(row, "created_us")?,
         started_at: optional_time_of(row, "started_us")?,
         ended_at: optional_time_of(row, "ended_us")?,
+        waiting_for: None,
+        waiting_since: None,
     })
 }
 

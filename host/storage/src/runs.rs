@@ -261,6 +261,9 @@ impl WriteTx<'_> {
              WHERE run = ?1",
             [before.num],
         )?;
+        if matches!(outcome.status, RunStatus::Failed | RunStatus::Interrupted) {
+            self.execute("INSERT INTO open_failures (run) VALUES (?1)", [before.num])?;
+        }
         self.delete_seal(before.num)?;
         self.memory.drop_run(run_id);
         Ok(Some(written))

@@ -74,6 +74,11 @@ CREATE TABLE run_bodies (
     PRIMARY KEY (run, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- Failed and interrupted runs that nobody has acknowledged.
+CREATE TABLE open_failures (
+    run INTEGER PRIMARY KEY REFERENCES runs (num) ON DELETE CASCADE
+) STRICT;
+
 -- The job of a run: what the queue and a host that starts again must know.
 CREATE TABLE scheduler_jobs (
     run INTEGER PRIMARY KEY REFERENCES runs (num) ON DELETE CASCADE,

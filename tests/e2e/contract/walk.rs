@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// An id that does not exist.
-const UNKNOWN_ID: &str = "0199c0de-0000-7000-8000-000000000000";
+pub const UNKNOWN_ID: &str = "0199c0de-0000-7000-8000-000000000000";
 
 /// A host with providers that work and providers that are broken.
 pub struct ContractHost {
@@ -91,7 +91,7 @@ impl<'a> ContractWalk<'a> {
     /// Calls, and checks parameters and result against the document. The first successful call of a method is by
     /// position, all others are by name.
     #[track_caller]
-    fn ok(&mut self, method: &str, params: Value) -> Value {
+    pub fn ok(&mut self, method: &str, params: Value) -> Value {
         let first = !self.seen.contains(&(method.to_owned(), "ok".to_owned()));
         let list = self.document.by_position(method, &params).filter(|list| first && !list.is_empty());
         let sent = list.map_or_else(|| params.clone(), Value::from);
@@ -104,11 +104,37 @@ impl<'a> ContractWalk<'a> {
 
     /// Calls, and checks that the call fails with this error kind.
     #[track_caller]
-    fn refused(&mut self, method: &str, params: Value, kind: &str) -> Value {
+    pub fn refused(&mut self, method: &str, params: Value, kind: &str) -> Value {
         let error = self.channel.call(method, &params).expect_err(method);
         assert_eq!(self.document.check_error(method, &error), kind, "{method} {params}: {error}");
         self.seen.insert((method.to_owned(), kind.to_owned()));
         error
+    }
+
+    /// The host.
+    pub fn host(&self) -> &'a TestHost {
+        &self.contract_host.host
+    }
+
+    /// Each broken provider with an ended run of it, and the error kind of a start.
+    pub fn broken(&self) -> Vec<(&'static str, String, &'static str)> {
+        self.contract_host.broken.iter().map(|broken| (broken.provider, broken.run.clone(), broken.kind)).collect()
+    }
+
+    /// Payloads that are refused, and the error kind.
+    pub fn refused_payloads(&self) -> [(Value, &'static str); 3] {
+        let server = json!({ "name": "m", "command": "true", "enabledTools": ["x"] });
+        [
+            (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
+            (json!({ "harness": { "mcp": { "servers": [server] } } }), "UNENFORCEABLE"),
+            (json!({ "cwd": self.contract_host.host.root().join("nowhere") }), "CWD_MISSING"),
+        ]
+    }
+
+    /// A run that has ended and whose session is known.
+    pub fn ended_run(&self) -> String {
+        let runs = self.host().call("list_runs", &json!({ "provider": "rehearsal", "status": "completed" })).unwrap();
+        runs["items"][0]["runId"].as_str().unwrap().to_owned()
     }
 
     fn work(&self) -> Value {
@@ -116,20 +142,20 @@ impl<'a> ContractWalk<'a> {
     }
 
     /// A start payload of the rehearsal; members of `more` override it.
-    fn payload(&self, prompt: &str, more: Value) -> Value {
+    pub fn payload(&self, prompt: &str, more: Value) -> Value {
         self.contract_host.host.payload(prompt, &more)
     }
 
     /// Starts a run and waits for its end.
     #[track_caller]
-    fn run(&mut self, prompt: &str, more: Value) -> String {
+    pub fn run(&mut self, prompt: &str, more: Value) -> String {
         let run = self.start(prompt, more);
         self.wait_for_end(&run);
         run
     }
 
     #[track_caller]
-    fn start(&mut self, prompt: &str, more: Value) -> String {
+    pub fn start(&mut self, prompt: &str, more: Value) -> String {
         let started = self.ok("start_run", self.payload(prompt, more));
         started["runId"].as_str().unwrap().to_owned()
     }
@@ -141,7 +167,7 @@ impl<'a> ContractWalk<'a> {
     }
 
     /// Starts a run that occupies the only slot until it is canceled.
-    fn occupy_slot(&mut self) -> String {
+    pub fn occupy_slot(&mut self) -> String {
         let run = self.start("SLOW 600", json!({}));
         self.contract_host.host.wait_for_count("running", 1);
         run
@@ -267,11 +293,7 @@ impl<'a> ContractWalk<'a> {
             params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             params
         };
-        for (more, kind) in [
-            (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
-            (json!({ "harness": { "permissions": { "approvalPolicy": "untrusted" } } }), "UNENFORCEABLE"),
-            (json!({ "cwd": self.contract_host.host.root().join("nowhere") }), "CWD_MISSING"),
-        ] {
+        for (more, kind) in self.refused_payloads() {
             self.refused("start_run", self.payload("SAY x", more.clone()), kind);
             self.refused("send_conversation_message", message(&conversation, more.clone()), kind);
             self.refused("rerun", json!({ "runId": run, "overrides": more }), kind);

@@ -173,6 +173,7 @@ impl EventTranslator {
                 request_id: request.id,
                 call: tool_use(request.call),
                 reason: request.reason,
+                approval: None,
             }),
             plugin::Semantic::ApprovalWithdrawn(request_id) => {
                 Semantic::ApprovalWithdrawn(ApprovalWithdrawal { request_id })
@@ -411,7 +412,7 @@ fn first_lines(text: &str, limit: usize) -> (&str, usize) {
     }
 }
 
-const fn origin(origin: plugin::SessionOrigin) -> SessionOrigin {
+pub(crate) const fn origin(origin: plugin::SessionOrigin) -> SessionOrigin {
     match origin {
         plugin::SessionOrigin::Fresh => SessionOrigin::Fresh,
         plugin::SessionOrigin::Resumed => SessionOrigin::Resumed,
@@ -451,7 +452,7 @@ fn usage_report(usage: &plugin::Usage) -> UsageReport {
     }
 }
 
-fn tool_use(call: plugin::ToolCall) -> ToolUse {
+pub(crate) fn tool_use(call: plugin::ToolCall) -> ToolUse {
     let file = |file: plugin::FileAccess| FileUse {
         path: file.path,
         effect: match file.effect {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::attempt::environment::{known_secrets, open_values, search_path};
 use crate::attempt::hold::Hold;
 use crate::attempt::outcome::AttemptOutcome;
+use crate::attempt::output_loop::INPUT_QUEUE;
 use crate::attempt::prepare::{self, Prepared};
 use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::{AttemptContext, Stopped};
@@ -102,6 +103,7 @@ impl AttemptContext<'_> {
             inherited: &inherited,
             containment: &containment,
             trusted_settings,
+            every_tool: self.active.gate.decides_tools(),
         };
         let mut prepared = prepare::prepare(&self.active.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         prepared.warnings.extend(dropped);
@@ -344,6 +346,7 @@ impl AttemptContext<'_> {
             }
         };
         let number = self.loaded.job.attempt;
+        let limits = SpawnLimits { linger: self.active.config.runner.exit_grace(), ..SpawnLimits::default() };
         let spec = SpawnSpec {
             executable: ready.start.executable.clone(),
             args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
@@ -354,7 +357,10 @@ impl AttemptContext<'_> {
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
             terminal: None,
-            limits: SpawnLimits { linger: self.active.config.runner.exit_grace(), ..SpawnLimits::default() },
+            limits: match launch.channel {
+                plugin::Channel::Duplex => SpawnLimits { stdin_queue: INPUT_QUEUE, ..limits },
+                _ => limits,
+            },
         };
         let started = RunStarted {
             sandbox: Some(ready.containment.record()),

@@ -11,7 +11,6 @@ use crate::submit::message;
 use crate::tokens::{ProviderTokens, TokenVariable};
 use ostler_protocol::{ApiError, ErrorKind, JobRecord, RunId, RunRecord, StartPayload};
 use ostler_redaction::KnownSecret;
-use ostler_schema::validate_document;
 use ostler_storage::Storage;
 
 /// A run as it is stored when it gets its slot.
@@ -103,7 +102,9 @@ impl RunLoader {
             }
         };
         let removed = environment::removed(&document, &record.payload);
-        let mut payload = validate_document::<StartPayload>(document)?;
+        // It was validated when the run was accepted. A resumed session may have an empty prompt, which the schema excludes.
+        let mut payload: StartPayload = serde_json::from_value(document)
+            .map_err(|error| ApiError::internal(format!("its payload cannot be read: {error}")))?;
         let mut lacks_session = false;
         if let Some(id) = record.summary.conversation_id {
             let (conversation, place) =

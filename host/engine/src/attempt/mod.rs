@@ -32,7 +32,7 @@ use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::launch::PreparedLaunch;
 use crate::attempt::load::{LoadedRun, RunLoader};
 use crate::attempt::outcome::{AttemptOutcome, StopReason};
-use crate::attempt::output_loop::{OutputLoopParts, OutputResult};
+use crate::attempt::output_loop::{Fallback, Interaction, OutputLoopParts, OutputResult};
 use crate::attempt::private_folders::PrivateFolders;
 use crate::attempt::tool_use::ToolUses;
 use crate::audit::AuditLog;
@@ -42,12 +42,14 @@ use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::record::Recorder;
 use crate::redactors::Redactors;
 use crate::sandbox::SandboxService;
+use crate::session::approvals::Approvals;
 use crate::setup::{ActiveConfig, CurrentConfig, Provider};
 use crate::submit::check;
 use ostler_config::Paths;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{
-    ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, WarningCode,
+    ApiError, ApprovalPolicy, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, RunMode,
+    StartPayload, Usage, WarningCode,
 };
 use ostler_redaction::{FaultSink, Masks, RunRedactor};
 use ostler_runner::{Prepared, SpawnError, SpawnSpec, StopSignal};
@@ -86,6 +88,7 @@ pub(crate) struct AttemptServices {
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) sandbox: Arc<SandboxService>,
     pub(crate) audit: Arc<AuditLog>,
+    pub(crate) approvals: Approvals,
     /// The environment of the host.
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     pub(crate) prepare_child: Box<PrepareChild>,
@@ -272,6 +275,9 @@ impl AttemptContext<'_> {
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
+        let duplex = ready.prepared.launch.channel == plugin::Channel::Duplex;
+        let is_session = self.is_session();
+        let asks = duplex && (is_session || ready.prepared.asks);
         let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,
@@ -285,15 +291,25 @@ impl AttemptContext<'_> {
                 question,
                 &ready.recorder,
                 self.active.config.policy.reported_tools,
+                asks,
             ),
             form: ready.prepared.launch.output,
-            duplex: ready.prepared.launch.channel == plugin::Channel::Duplex,
+            duplex,
             stop: match ready.prepared.launch.stop {
                 plugin::StopSignal::Interrupt => StopSignal::Interrupt,
                 plugin::StopSignal::Terminate => StopSignal::Terminate,
             },
             max_tool_lines: harness.limits.and_then(|limits| limits.max_tool_result_lines).unwrap_or(0),
-            time_limit: Duration::from_millis(self.loaded.payload.timeout_ms()),
+            time_limit: self.time_limit(),
+            interaction: Interaction {
+                approvals: &self.services.approvals,
+                audit: &self.services.audit,
+                provider: &provider.name,
+                cwd: &cwd,
+                fallback: if asks { fallback(&self.loaded.payload) } else { Fallback::Deny },
+                approval_limit: Duration::from_secs(self.active.config.policy.approval_timeout_seconds),
+                idle_limit: is_session.then(|| self.idle_limit()),
+            },
         });
         // Its last events must come before the end of the run.
         if let Some(proxy) = proxy {
@@ -301,6 +317,26 @@ impl AttemptContext<'_> {
         }
         self.report_created_files(&ready);
         Ok(self.finish(output, &ready, spawned))
+    }
+
+    fn is_session(&self) -> bool {
+        self.loaded.payload.mode == Some(RunMode::Interactive)
+    }
+
+    /// How long the attempt may take. The time limit of the payload of a session is that of its idle time.
+    fn time_limit(&self) -> Duration {
+        if !self.is_session() {
+            return Duration::from_millis(self.loaded.payload.timeout_ms());
+        }
+        let limits = self.loaded.payload.harness().limits;
+        let given = limits.and_then(|limits| limits.timeout_ms).map(Duration::from_millis);
+        given.unwrap_or_else(|| Duration::from_secs(self.active.config.runner.session_seconds))
+    }
+
+    /// How long a session may be idle.
+    fn idle_limit(&self) -> Duration {
+        let given = self.loaded.payload.timeout_seconds;
+        Duration::from_secs(given.unwrap_or(self.active.config.runner.session_idle_seconds))
     }
 
     pub(crate) fn check_stop(&self) -> Result<(), Stopped> {
@@ -372,9 +408,10 @@ impl AttemptContext<'_> {
                 .map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();
-        let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
-        // Work that was complete in time is not late if its CLI was waited for.
-        let ran = if output.stop_reason == StopReason::WorkDone { Duration::ZERO } else { output.ran };
+        let (ended, limit) = (Instant::now(), self.time_limit());
+        // Work that was complete in time is not late if its CLI was waited for, or if a user was asked.
+        let in_time = self.is_session() || output.stop_reason == StopReason::WorkDone || output.user_asked;
+        let ran = if in_time { Duration::ZERO } else { output.ran };
         let interrupted = || {
             let late = || (ran + ended.elapsed() > limit).then_some(StopReason::TimedOut);
             self.active_run.stop_cause().map(StopReason::from).or_else(late)
@@ -461,11 +498,26 @@ impl AttemptContext<'_> {
     }
 }
 
+/// What is decided about requests of the CLI that no policy has decided.
+fn fallback(payload: &StartPayload) -> Fallback {
+    let interactive = payload.mode == Some(RunMode::Interactive);
+    let permissions = payload.harness().permissions.unwrap_or_default();
+    if permissions.auto_approve == Some(true) {
+        return Fallback::Allow { interactive };
+    }
+    match permissions.approval_policy {
+        Some(ApprovalPolicy::Never) => Fallback::NoQuestions,
+        Some(ApprovalPolicy::Untrusted | ApprovalPolicy::OnFailure | ApprovalPolicy::OnRequest) => Fallback::AskUser,
+        None if interactive => Fallback::AskUser,
+        None => Fallback::NoQuestions,
+    }
+}
+
 /// The exit status for the plugin. `cut_short` is true if the host has ended the child.
 const fn exit_status(status: ostler_runner::ExitStatus, reason: &StopReason, cut_short: bool) -> plugin::ExitStatus {
     let (code, signal) = match status {
         // The host has ended the child: its status is not that of the work.
-        _ if matches!(reason, StopReason::WorkDone) => (None, None),
+        _ if matches!(reason, StopReason::WorkDone | StopReason::SessionEnded) => (None, None),
         ostler_runner::ExitStatus::Code(code) => (Some(code), None),
         ostler_runner::ExitStatus::Signal(signal) => (None, Some(signal)),
         ostler_runner::ExitStatus::Unknown => (None, None),
@@ -476,8 +528,12 @@ const fn exit_status(status: ostler_runner::ExitStatus, reason: &StopReason, cut
         timed_out: matches!(reason, StopReason::TimedOut),
         canceled: match reason {
             StopReason::Canceled | StopReason::HostStops => true,
-            StopReason::Denied(_) | StopReason::Unreadable => cut_short,
-            StopReason::Nothing | StopReason::TimedOut | StopReason::StorageFailed | StopReason::WorkDone => false,
+            StopReason::Denied(_) | StopReason::Unreadable | StopReason::Unresponsive(_) => cut_short,
+            StopReason::Nothing
+            | StopReason::TimedOut
+            | StopReason::StorageFailed
+            | StopReason::WorkDone
+            | StopReason::SessionEnded => false,
         },
     }
 }
@@ -521,6 +577,7 @@ mod tests {
                 capabilities: Arc::clone(&services.capabilities),
                 sandbox: Arc::clone(&services.sandbox),
                 audit: Arc::clone(&services.audit),
+                approvals: Approvals::default(),
                 environment: Arc::default(),
                 prepare_child: Box::new(move |_| Err(SpawnError { kind, message: "no child".to_owned() })),
             },

@@ -100,6 +100,10 @@ pub(crate) enum StopReason {
     WorkDone,
     /// A policy denied a tool use, and denials are configured to end runs.
     Denied(Denial),
+    /// The session was ended, and the CLI did not end by itself.
+    SessionEnded,
+    /// The CLI does not react, as the message says.
+    Unresponsive(String),
     /// The output can no longer be read, so that no policy would see further tool uses, and denials are configured to end
     /// runs.
     Unreadable,
@@ -165,8 +169,9 @@ pub(crate) fn conclude(
         StopReason::Denied(denial) => {
             Some(AttemptOutcome { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) })
         }
+        StopReason::Unresponsive(message) => Some(base(EndReason::Incomplete, message)),
         // Nothing is known about output that could not be read.
-        StopReason::Nothing | StopReason::WorkDone | StopReason::Unreadable => None,
+        StopReason::Nothing | StopReason::WorkDone | StopReason::SessionEnded | StopReason::Unreadable => None,
     };
     if let Some(ending) = ended_by_host(side) {
         return ending;

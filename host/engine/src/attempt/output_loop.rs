@@ -3,33 +3,50 @@
 //!
 //! Runs on the attempt's own thread and blocks there; the writer's bounded queue slows it, and it slows the child.
 
+mod approval_request;
+mod approvals;
+mod commands;
+mod pending_requests;
+mod protocol_requests;
+mod session_state;
+
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::attempt::conclude::KnownSession;
 use crate::attempt::event_sink::RunEventSink;
-use crate::attempt::event_translator::EventTranslator;
+use crate::attempt::event_translator::{self, EventTranslator};
 use crate::attempt::line_decoder::LineDecoder;
 use crate::attempt::outcome::StopReason;
 use crate::attempt::tool_use::{ToolDecision, ToolUses};
 use crate::attempt::work::Work;
+use crate::audit::AuditLog;
 use crate::document::{Document, Piece, Printed};
 use crate::queue::active_run::ActiveRun;
 use crate::record::Recorder;
+use crate::session::approvals::Approvals;
 use ostler_config::Config;
 use ostler_plugin_host::types as plugin;
 use ostler_plugin_host::{PluginError, Transcript};
-use ostler_protocol::{Chunk, CliExit, Payload, RunId, StreamMetrics, WarningCode};
+use ostler_protocol::{Chunk, CliExit, Payload, RunId, SessionEnd, SessionOpened, StreamMetrics, WarningCode};
 use ostler_runner::{Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, StopSignal, Stream, Usage};
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::failpoint;
+
+pub(crate) use approvals::Fallback;
+pub(crate) use commands::INPUT_QUEUE;
+use pending_requests::PendingRequests;
+use protocol_requests::ProtocolRequests;
+use session_state::SessionState;
 
 /// What an output loop needs.
 pub(crate) struct OutputLoopParts<'a> {
     pub(crate) run: RunId,
     pub(crate) child: Child,
-    pub(crate) active_run: &'a ActiveRun,
+    pub(crate) active_run: &'a Arc<ActiveRun>,
     pub(crate) recorder: &'a Recorder,
     pub(crate) storage: &'a Storage,
     pub(crate) config: &'a Config,
@@ -42,6 +59,26 @@ pub(crate) struct OutputLoopParts<'a> {
     pub(crate) stop: StopSignal,
     pub(crate) max_tool_lines: u32,
     pub(crate) time_limit: Duration,
+    /// How the requests of the CLI are decided.
+    pub(crate) interaction: Interaction<'a>,
+}
+
+/// How an attempt interacts with policies and users while it runs.
+pub(crate) struct Interaction<'a> {
+    /// The approvals of all runs.
+    pub(crate) approvals: &'a Approvals,
+    /// The audit trail.
+    pub(crate) audit: &'a AuditLog,
+    /// Provider instance.
+    pub(crate) provider: &'a str,
+    /// Working folder of the run.
+    pub(crate) cwd: &'a Path,
+    /// What happens when the CLI asks and no policy has decided.
+    pub(crate) fallback: Fallback,
+    /// How long a user has to answer.
+    pub(crate) approval_limit: Duration,
+    /// For a session, how long it may be idle.
+    pub(crate) idle_limit: Option<Duration>,
 }
 
 /// What the output loop found out.
@@ -60,12 +97,14 @@ pub(crate) struct OutputResult {
     pub(crate) events: u64,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) ran: Duration,
+    /// Whether the run has waited for a user, which does not count towards its time limit.
+    pub(crate) user_asked: bool,
 }
 
 struct OutputLoop<'a> {
     run: RunId,
     child: Child,
-    active_run: &'a ActiveRun,
+    active_run: &'a Arc<ActiveRun>,
     recorder: &'a Recorder,
     storage: &'a Storage,
     sink: RunEventSink<'a>,
@@ -74,8 +113,20 @@ struct OutputLoop<'a> {
     /// Until when tool uses are evaluated, once the run is being ended.
     evaluated_until: Option<Instant>,
     duplex: bool,
+    approvals: &'a Approvals,
+    audit: &'a AuditLog,
+    provider: &'a str,
+    cwd: &'a Path,
+    fallback: Fallback,
+    approval_limit: Duration,
+    /// Requests of the CLI that wait for a user.
+    pending: PendingRequests,
+    /// Requests to the CLI that it has not answered.
+    requests: ProtocolRequests,
+    session: Option<SessionState>,
     stop: StopSignal,
     grace: Duration,
+    linger: Duration,
     keep_raw: bool,
     caps: LineCaps,
     translator: EventTranslator,
@@ -122,8 +173,18 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         tools: parts.tools,
         evaluated_until: None,
         duplex: parts.duplex,
+        approvals: parts.interaction.approvals,
+        audit: parts.interaction.audit,
+        provider: parts.interaction.provider,
+        cwd: parts.interaction.cwd,
+        fallback: parts.interaction.fallback,
+        approval_limit: parts.interaction.approval_limit,
+        pending: PendingRequests::default(),
+        requests: ProtocolRequests::default(),
+        session: parts.interaction.idle_limit.map(|limit| SessionState::new(limit, started)),
         stop: parts.stop,
         grace: runner.grace(),
+        linger: runner.linger(),
         keep_raw: parts.config.storage.raw,
         caps,
         translator: EventTranslator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
@@ -157,12 +218,14 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         events: output_loop.sink.events(),
         first_byte: output_loop.first_byte,
         ran: started.elapsed(),
+        user_asked: output_loop.deadline != started + parts.time_limit,
     }
 }
 
 impl OutputLoop<'_> {
     fn drive(&mut self) -> Contained {
-        self.active_run.attach(self.child.waker());
+        let waker = self.child.waker();
+        self.active_run.attach(move || waker.wake());
         if self.duplex {
             let step = self.guest(Transcript::open);
             self.take(step);
@@ -179,6 +242,7 @@ impl OutputLoop<'_> {
                     if let Some(cause) = self.active_run.stop_cause() {
                         self.end_child(cause.into());
                     }
+                    self.on_commands();
                 }
                 Event::Deadline => self.on_deadline(),
                 Event::Contained(contained) => {
@@ -194,16 +258,34 @@ impl OutputLoop<'_> {
 
     /// When the loop must act although nothing happens.
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.work.until().filter(|_| self.exit.is_none());
-        (self.stop_reason == StopReason::Nothing)
-            .then(|| lingering.map_or(self.deadline, |until| until.min(self.deadline)))
+        if self.stop_reason != StopReason::Nothing {
+            return None;
+        }
+        let user_asked = !self.pending.is_empty();
+        // The time limit does not count while a user is asked.
+        let deadline = (!user_asked).then_some(self.deadline);
+        let session = self.session.as_ref().and_then(|session| session.deadline(user_asked));
+        let protocol = [self.work.until(), self.pending.deadline(), self.requests.deadline(), session];
+        let protocol = protocol.into_iter().flatten().filter(|_| self.exit.is_none());
+        protocol.chain(deadline).min()
     }
 
-    /// The time limit of the run has passed, or that of a CLI whose work is complete. Complete work counts, even if the CLI
-    /// waits until the time limit of the run.
+    /// A deadline has passed: that of the run, of a CLI whose work is complete, of a request, or of the session. Complete work
+    /// counts, even if the CLI waits until the time limit of the run.
     fn on_deadline(&mut self) {
         let now = Instant::now();
-        let late = now >= self.deadline;
+        let late = now >= self.deadline && self.pending.is_empty();
+        if self.exit.is_none() {
+            self.deny_expired(now);
+            let user_asked = !self.pending.is_empty();
+            if self.session.as_ref().is_some_and(|session| session.is_idle_too_long(now, user_asked)) {
+                self.end_session(SessionEnd::Idle);
+            }
+            self.advance_session();
+            if let Some(message) = self.requests.overdue(now) {
+                self.end_child(StopReason::Unresponsive(message));
+            }
+        }
         if self.exit.is_none() && self.work.until().is_some_and(|until| late || now >= until) {
             self.end_finished();
         } else if late {
@@ -380,18 +462,19 @@ impl OutputLoop<'_> {
         if self.work.stopped() {
             self.end_child(StopReason::WorkDone);
         }
-        let asked: Vec<String> = step
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                plugin::Semantic::ApprovalRequested(request) => Some(request.id.clone()),
-                _ => None,
-            })
-            .collect();
-        let tool_uses = self.tools.new_uses(&step.events);
-        let mut events = Vec::new();
-        self.translator.translate(step.events, &mut events);
-        events.into_iter().for_each(|event| self.sink.emit(event));
+        let now = Instant::now();
+        self.requests.take(&mut step.events, now);
+        if let Some(session) = &mut self.session {
+            session.take(&mut step.events, now);
+        }
+        let (requests, events): (Vec<_>, Vec<_>) = step.events.into_iter().partition(|event| {
+            matches!(event, plugin::Semantic::ApprovalRequested(_) | plugin::Semantic::ApprovalWithdrawn(_))
+        });
+        let tool_uses = self.tools.new_uses(&events);
+        let mut translated = Vec::new();
+        self.translator.translate(events, &mut translated);
+        translated.into_iter().for_each(|event| self.sink.emit(event));
+        self.store_session();
         for tool_use in tool_uses {
             // A step can report many tool uses, and each policy takes time.
             let in_time = self.may_evaluate();
@@ -401,25 +484,17 @@ impl OutputLoop<'_> {
         if self.duplex {
             if !step.write.is_empty()
                 && let Err(refused) = self.child.write(step.write)
+                && self.exit.is_none()
             {
-                tracing::debug!(run = %self.run, %refused, "a protocol message was not written");
+                // Without the message, both sides would wait for ever.
+                self.end_child(StopReason::Unresponsive(format!("a message could not be sent to the CLI: {refused}")));
             }
             if step.end_input {
                 self.child.close_stdin();
             }
         }
-        // There is no one to ask in a non-interactive run, and a request without an answer would block it for ever.
-        for id in asked {
-            let decision = plugin::Decision {
-                allow: false,
-                message: Some("nobody can be asked in this run".to_owned()),
-                input: None,
-                stop_turn: false,
-            };
-            let step = self.guest(|transcript| transcript.decide(&id, &decision));
-            self.take(step);
-        }
-        self.store_session();
+        self.on_requests(requests);
+        self.advance_session();
         step.covered
     }
 
@@ -451,6 +526,12 @@ impl OutputLoop<'_> {
             return;
         }
         let Some(session) = self.translator.session() else { return };
+        if self.session.is_some() {
+            let opened =
+                SessionOpened { session_id: session.id.clone(), origin: event_translator::origin(session.origin) };
+            self.sink.store(self.recorder.event(&Payload::SessionOpened(opened)));
+            self.active_run.open_session(self.recorder.clean(&session.id));
+        }
         let (run, known) = (self.run, KnownSession::new(&session.id, self.recorder));
         self.session_stored = true;
         drop(self.storage.write(Durability::Batched, move |tx| known.write(tx, run)));
@@ -483,6 +564,13 @@ impl OutputLoop<'_> {
         let mut events = Vec::new();
         self.translator.finish(&mut events);
         events.into_iter().for_each(|event| self.sink.emit(event));
+        for tool_use in self.tools.undecided() {
+            let in_time = self.may_evaluate();
+            let decision = self.tools.evaluate(tool_use, in_time);
+            self.act_on(decision);
+        }
+        self.close_approvals();
+        self.close_session();
         if let Some(event) = self.tools.left_out() {
             self.sink.store(event);
         }

@@ -18,11 +18,14 @@ use ostler_config::PolicyConfig;
 use ostler_plugin_host::ProviderInstance;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{
-    ApiError, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode, StartPayload,
+    ApiError, ApprovalPolicy, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode,
+    StartPayload,
 };
 
 /// The input of a run. Without it the agent would have no task, so that dropping it is an error.
 const PIPED_CONTENT: &str = "/harness/pipedContent";
+/// The feature of a CLI that asks before it uses tools.
+const APPROVALS: &str = "approvals";
 /// Longest argument that the system accepts (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
 
@@ -44,6 +47,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) containment: &'a Containment,
     /// Whether the grant of its folder trusts the settings of the repository.
     pub(crate) trusted_settings: bool,
+    /// Whether a policy decides about tool uses before they happen.
+    pub(crate) every_tool: bool,
 }
 
 /// A command line, and the warnings about fields that it ignores.
@@ -52,6 +57,8 @@ pub(crate) struct Prepared {
     pub(crate) request: plugin::RunRequest,
     pub(crate) launch: plugin::Launch,
     pub(crate) warnings: Vec<CompatibilityWarning>,
+    /// Whether the CLI asks before it uses tools.
+    pub(crate) asks: bool,
 }
 
 /// The variables that the child of a run inherits. `token` is the variable of a stored token and its value; when a run is submitted, the
@@ -89,7 +96,8 @@ pub(crate) fn prepare(
     capabilities: &plugin::Capabilities,
     attempt: &Attempt<'_>,
 ) -> Result<Prepared, ApiError> {
-    let request = request(attempt);
+    let asks = asks(attempt, &capabilities.features);
+    let request = request(attempt, asks);
     let mut launch = instance.prepare(&request, capabilities).map_err(|error| crate::plugin_error(&error))?;
     check_variables(policy, instance, &launch.environment)?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
@@ -122,7 +130,7 @@ pub(crate) fn prepare(
         .into_iter()
         .map(|dropped| CompatibilityWarning { pointer: dropped.pointer.clone(), reason: dropped.reason.clone() })
         .collect();
-    Ok(Prepared { request, launch, warnings })
+    Ok(Prepared { request, launch, warnings, asks })
 }
 
 /// A plugin may set only the variables that it has declared for its runs and probes, and none that load code.
@@ -195,7 +203,18 @@ fn restricts(payload: &Value, pointer: &str) -> bool {
     }
 }
 
-fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
+/// Whether the CLI is to ask before it uses tools: in a session, if the payload says so, and if a policy decides. The CLI must be
+/// able to.
+fn asks(attempt: &Attempt<'_>, features: &[String]) -> bool {
+    let payload = attempt.payload;
+    let policy = payload.harness().permissions.and_then(|permissions| permissions.approval_policy);
+    let wanted = payload.mode == Some(RunMode::Interactive)
+        || policy.is_some_and(|policy| policy != ApprovalPolicy::Never)
+        || attempt.every_tool;
+    wanted && features.iter().any(|feature| feature == APPROVALS)
+}
+
+fn request(attempt: &Attempt<'_>, asks: bool) -> plugin::RunRequest {
     let payload = attempt.payload;
     let mut document = to_value(payload);
     let mut attachments = Vec::new();
@@ -229,10 +248,18 @@ fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
             os: std::env::consts::OS.to_owned(),
             root: nix::unistd::geteuid().is_root(),
             environment_names: attempt.inherited.keys().cloned().collect(),
-            extra: Some(to_value(&attempt.containment.facts(attempt.trusted_settings)).to_string()),
+            extra: Some(host_facts(attempt, asks).to_string()),
         },
         payload: document.to_string(),
     }
+}
+
+/// The member `extra` of the facts about the host.
+fn host_facts(attempt: &Attempt<'_>, asks: bool) -> Value {
+    let mut facts = to_value(&attempt.containment.facts(attempt.trusted_settings));
+    facts["approvals"] = asks.into();
+    facts["everyTool"] = (asks && attempt.every_tool).into();
+    facts
 }
 
 /// The file of an attachment, which may not exist yet.

@@ -124,6 +124,7 @@ impl PolicyRequest<'_> {
             capabilities: tool.is_none().then(|| snapshot_facts(self.snapshot)),
             tool,
             findings: ruling.findings.clone(),
+            decision: None,
         }
     }
 }

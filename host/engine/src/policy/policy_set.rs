@@ -82,6 +82,9 @@ struct Facts<'a> {
 /// A policy that requests this is not asked about tool uses.
 const NO_TOOLS: &str = "no-tools";
 
+/// With this among the words that it wants, a policy decides about tool uses before they happen.
+const TOOL_DECISIONS: &str = "tool-decisions";
+
 /// Name of the check in the finding about a policy that could not be called.
 pub(crate) const POLICY_FAILED: &str = "policy-failed";
 
@@ -198,6 +201,11 @@ impl PolicySet {
     /// Whether tool uses are evaluated. A policy is asked about them unless it declines that.
     pub(crate) fn judges_tools(&self) -> bool {
         self.guards.is_empty() || self.guards.iter().any(LoadedPolicy::judges_tools)
+    }
+
+    /// Whether a policy decides about tool uses before they happen, if the CLI can ask.
+    pub(crate) fn decides_tools(&self) -> bool {
+        self.guards.iter().any(|guard| guard.wants(TOOL_DECISIONS) && guard.judges_tools())
     }
 
     /// Asks every policy. Blocks; calls plugins.

@@ -1,10 +1,14 @@
 //! A run that has a slot: it can be asked to stop, and waited for.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ostler_protocol::{RunId, RunStatus};
-use ostler_runner::Waker;
+use crate::session::command::{RunCommand, run_ended};
+use ostler_protocol::{ApiError, ErrorKind, RunId, RunStatus};
+
+/// Requests of clients that wait for the thread of a run at a time.
+const MAX_COMMANDS: usize = 256;
 
 /// Why a run is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +18,9 @@ pub(crate) enum StopCause {
     /// The host ends.
     HostStops,
 }
+
+/// Wakes the thread that drives the child of a run.
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// One run with a slot.
 #[derive(Debug)]
@@ -25,12 +32,22 @@ pub(crate) struct ActiveRun {
     ended: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     stop: Option<StopCause>,
-    waker: Option<Waker>,
+    wake: Option<Wake>,
+    /// Requests of clients that its thread has not carried out yet.
+    commands: Vec<RunCommand>,
+    /// The session that its CLI has opened, if it is a session.
+    session: Option<String>,
     /// Its status after its thread has released it; set once.
     released: Option<RunStatus>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("stop", &self.stop).field("released", &self.released).finish_non_exhaustive()
+    }
 }
 
 impl ActiveRun {
@@ -56,8 +73,8 @@ impl ActiveRun {
     pub(crate) fn stop(&self, cause: StopCause) {
         let mut state = self.lock();
         state.stop.get_or_insert(cause);
-        if let Some(waker) = &state.waker {
-            waker.wake();
+        if let Some(wake) = &state.wake {
+            wake();
         }
     }
 
@@ -67,17 +84,60 @@ impl ActiveRun {
     }
 
     /// From now on a stop wakes the thread that drives the child. If a stop was requested before, the thread is woken at once.
-    pub(crate) fn attach(&self, waker: Waker) {
+    pub(crate) fn attach(&self, wake: impl Fn() + Send + Sync + 'static) {
         let mut state = self.lock();
         if state.stop.is_some() {
-            waker.wake();
+            wake();
         }
-        state.waker = Some(waker);
+        state.wake = Some(Arc::new(wake));
     }
 
     /// Its child has ended; a stop no longer wakes the thread.
     pub(crate) fn detach(&self) {
-        self.lock().waker = None;
+        let mut state = self.lock();
+        state.wake = None;
+        // Whoever waits for one learns that the run has ended.
+        state.commands.clear();
+    }
+
+    /// Passes a request to the thread that drives the child, and wakes it.
+    ///
+    /// # Errors
+    /// `CONFLICT` if no child runs, or too many requests wait.
+    pub(crate) fn send(&self, command: RunCommand) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        let Some(wake) = state.wake.clone() else {
+            return Err(match state.released {
+                Some(_) => run_ended(),
+                None => ApiError::new(ErrorKind::Conflict, "the CLI of the run is not running").retryable(true),
+            });
+        };
+        if state.commands.len() >= MAX_COMMANDS {
+            let message = "too many requests to this run wait to be carried out";
+            return Err(ApiError::new(ErrorKind::Conflict, message).retryable(true));
+        }
+        state.commands.push(command);
+        drop(state);
+        wake();
+        Ok(())
+    }
+
+    /// The requests that have arrived, in their order.
+    pub(crate) fn take_commands(&self) -> Vec<RunCommand> {
+        std::mem::take(&mut self.lock().commands)
+    }
+
+    /// Its CLI has opened the session.
+    pub(crate) fn open_session(&self, session: String) {
+        self.lock().session = Some(session);
+        self.ended.notify_all();
+    }
+
+    /// Waits at most `limit` until the CLI has opened the session or the run has ended. Returns the session.
+    pub(crate) fn wait_for_session(&self, limit: Duration) -> Option<String> {
+        let waiting = |state: &mut State| state.session.is_none() && state.released.is_none();
+        let waited = self.ended.wait_timeout_while(self.lock(), limit, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.session.clone()
     }
 
     /// Its thread has released it. `status` is `Queued` if another attempt follows.

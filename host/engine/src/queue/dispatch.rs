@@ -308,6 +308,11 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
+    /// A run with a slot.
+    pub(crate) fn active(&self, run: RunId) -> Option<Arc<ActiveRun>> {
+        self.lock().active.get(&run).cloned()
+    }
+
     /// How many runs there are in each state.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().scheduler.counts()

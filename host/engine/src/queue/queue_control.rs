@@ -136,11 +136,12 @@ mod tests {
 
     use super::*;
     use crate::record::now;
+    use crate::session::approvals::Approvals;
     use crate::test_support::{Fixture, dispatcher, enqueue};
 
     fn control(fixture: &Fixture) -> QueueControl {
         let (storage, dispatcher) = (fixture.storage.clone(), Arc::new(dispatcher()));
-        let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher));
+        let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher), Approvals::default());
         QueueControl::new(storage, fixture.config.clone(), fixture.redactors.clone(), dispatcher, runs)
     }
 

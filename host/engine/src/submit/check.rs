@@ -24,8 +24,8 @@ const MAX_ATTACHMENT_BYTES: usize = 24 << 20;
 /// `INVALID_PARAMS` with all of them.
 pub(crate) fn check(payload: &StartPayload) -> Result<(), ApiError> {
     let mut problems = Problems::default();
-    if payload.mode == Some(RunMode::Interactive) {
-        problems.add("/mode", "this version has no interactive sessions; use \"non-interactive\"");
+    if payload.mode == Some(RunMode::Interactive) && payload.max_retries.is_some_and(|retries| retries > 0) {
+        problems.add("/maxRetries", "a session is not retried; it can be resumed");
     }
     match &payload.cwd {
         None => problems.add("/cwd", "is required: the folder in which the agent is to work"),

@@ -128,7 +128,11 @@ impl Submitter {
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
         }
-        payload.timeout_seconds.get_or_insert(active.config.runner.timeout_seconds);
+        let runner = &active.config.runner;
+        payload.timeout_seconds.get_or_insert(match payload.mode {
+            Some(RunMode::Interactive) => runner.session_idle_seconds,
+            _ => runner.timeout_seconds,
+        });
         if let Some(profile) = profile {
             // Readers of the record understand the name, also when the profile no longer exists.
             payload.profile_id = Some(profile.name);
@@ -140,8 +144,12 @@ impl Submitter {
         let installed = self.capabilities.installed(&active, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
         if !modes.contains(&payload.mode.unwrap_or_default()) {
-            let message = format!("provider {} has no such mode", provider.name);
-            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/mode"));
+            let message = match payload.mode.unwrap_or_default() {
+                RunMode::Interactive => format!("the installed CLI of provider {} has no sessions", provider.name),
+                RunMode::NonInteractive => format!("provider {} has sessions only", provider.name),
+            };
+            let hint = "`list_capabilities` lists the modes of each provider";
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/mode").hint(hint));
         }
 
         let run = RunId::generate();
@@ -267,6 +275,7 @@ impl Submission<'_> {
             inherited: self.inherited,
             containment,
             trusted_settings: self.grants.trusts_settings_of(self.cwd),
+            every_tool: self.active.gate.decides_tools(),
         };
         let instance = self.provider.instance()?;
         let capabilities = for_plugin(&self.installed.known.snapshot);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::submit::pointers::{remove, replaceable, sets};
 use crate::submit::profile::explained;
@@ -10,13 +10,16 @@ use crate::submit::request;
 use crate::submit::{SubmitRequest, Submitter};
 use ostler_protocol::methods::StartRunResult;
 use ostler_protocol::{
-    ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, StartPayload, escape_pointer, merge,
+    ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, RunMode, StartPayload, escape_pointer, merge,
 };
 use ostler_schema::unknown_nulls;
 use ostler_schema::validate_document;
 
 /// The member of the parameters that holds the changes.
 const OVERRIDES: &str = "overrides";
+
+/// Takes the place of the prompt while the payload of a resumed session is validated: that prompt may be empty.
+const PLACEHOLDER: &str = "resume";
 
 impl Submitter {
     /// Starts a run with the effective payload of another, overrides merged over it. A run of a conversation becomes its
@@ -67,6 +70,38 @@ impl Submitter {
         let conversation = source.conversation.map(|id| self.conversations.find(id)).transpose()?;
         let request = SubmitRequest { payload, profile: profile.clone(), caller, conversation };
         self.submit(request, origin).map_err(|error| at_overrides(error, &overrides))
+    }
+
+    /// Starts a session that resumes the provider's session of an ended run, with that run's payload. `prompt` may be empty:
+    /// then the session waits for input.
+    ///
+    /// # Errors
+    /// As for [`Self::rerun`].
+    pub(crate) fn resume_session(
+        &self,
+        run: RunId,
+        session: &str,
+        prompt: &str,
+        environment: Option<BTreeMap<String, String>>,
+        origin: &str,
+    ) -> Result<StartRunResult, ApiError> {
+        let source = self.source(run)?;
+        let mut payload = source.payload;
+        remove(&mut payload, "/startAfter");
+        remove(&mut payload, "/scheduledAt");
+        remove(&mut payload, "/maxRetries");
+        remove(&mut payload, "/harness/continueSession");
+        let overrides = json!({
+            "mode": RunMode::Interactive,
+            "prompt": PLACEHOLDER,
+            "harness": {"resumeSessionId": session},
+        });
+        replace_lost(run, &mut payload, &source.lost, &overrides)?;
+        merge(&mut payload, overrides, Nulls::Clear);
+        let mut payload = validate_document::<StartPayload>(payload)?;
+        prompt.clone_into(&mut payload.prompt);
+        let caller = environment.or(source.caller);
+        self.submit(SubmitRequest { payload, profile: None, caller, conversation: None }, origin)
     }
 
     /// The stored request of a run.

@@ -120,6 +120,10 @@ pub struct RunEventsParams {
     /// Only events after this cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// The newest events before this cursor, instead of the oldest after one: for a front end that shows the end of a
+    /// run first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// Maximum number of events (default 500). The result has fewer if they are large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 5000))]
@@ -132,7 +136,7 @@ pub struct RunEventsParams {
 pub struct RunEventsResult {
     /// The events, oldest first.
     pub events: Vec<Event>,
-    /// Whether the run has more events after the last one.
+    /// Whether the run has more events after the last one; with `before`, earlier ones than the first.
     pub more: bool,
 }
 

@@ -7,6 +7,7 @@ mod host;
 mod profiles;
 mod retention;
 mod runs;
+mod sessions;
 mod streams;
 mod tokens;
 mod workspace;
@@ -24,21 +25,23 @@ use super::rpc::Caller;
 use ostler_engine::Engine;
 use ostler_protocol::ErrorKind::{self, *};
 use ostler_protocol::methods::{
-    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationParams, ConversationResult,
-    CreateAccessTokenParams, CreateConversationParams, CreatedAccessToken, DeletedConversation, DeletedRun,
-    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams, ListAuditParams,
-    ListAuditResult, ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult,
-    ListProfilesParams, ListRunsParams, NoParams, PauseParams, ProfileParams, ProviderParams, ProviderTokenParams,
-    PruneAuditParams, PruneAuditResult, QueuePauses, Reload, RenameConversationParams, RerunParams, RetentionState,
-    RevokeAccessTokenParams, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams,
+    AcknowledgeParams, AcknowledgeResult, AnswerApprovalParams, ApplyRetentionParams, ArchiveConversationParams,
+    CancelResult, ConversationParams, ConversationResult, CreateAccessTokenParams, CreateConversationParams,
+    CreatedAccessToken, DeletedConversation, DeletedRun, EndSessionResult, ExportRunParams, ExportRunResult,
+    GetConversationParams, GetSettingsParams, GrantWorkspaceParams, Inbox, InterruptResult, ListApprovalsParams,
+    ListAuditParams, ListAuditResult, ListCapabilitiesParams, ListConversationsParams, ListJobsParams,
+    ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams, PauseParams, ProfileParams, ProviderParams,
+    ProviderTokenParams, PruneAuditParams, PruneAuditResult, QueuePauses, Reload, RenameConversationParams,
+    RerunParams, ResumeSessionParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult,
+    RunParams, SaveProfileParams, SendMessageParams, SessionInputParams, SessionInputResult, SessionResult,
     SetQueuePriorityParams, SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams,
     StopResult, SubscribeParams, SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult,
     UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
     WorkspaceParams,
 };
 use ostler_protocol::{
-    AccessClass, AccessToken, ApiError, AuditVerdict, CapabilitySnapshot, Conversation, ConversationSummary, Grant,
-    JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
+    AccessClass, AccessToken, ApiError, Approval, ApprovalDecision, AuditVerdict, CapabilitySnapshot, Conversation,
+    ConversationSummary, Grant, JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
 };
 use ostler_schema::validate_document;
 
@@ -195,8 +198,59 @@ pub(crate) static METHODS: &[Method] = &[
         ListRunsParams => Page<RunSummary>, [], runs::list
     },
     method! {
-        /// A page of the events of a run, oldest first.
-        read get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+        /// A page of the events of a run, oldest first: those after a cursor, or the newest ones before a cursor.
+        read get_run_events("runId", "after", "limit", "before"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+    },
+    method! {
+        /// Starts a session: a run over the CLI's own two-way protocol that accepts more input. `timeoutSeconds` limits its
+        /// idle time, `harness.limits.timeoutMs` its time in all. Returns when the CLI has opened the session, or when the
+        /// run must wait for a slot.
+        run start_interactive_session(
+            "prompt", "provider", "title", "model", "mode", "outputFormat", "cwd", "optionalFlags", "profileId", "queuePriority",
+            "timeoutSeconds", "scheduledAt", "startAfter", "maxRetries", "retryBackoffMs", "harness", "clientEnvironment"
+        ): StartRunParams => SessionResult,
+        [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
+        raw sessions::start
+    },
+    method! {
+        /// Sends a message to the agent of a session. While a turn runs, the message is added to the turn or becomes the
+        /// next one, as the CLI allows.
+        run send_session_input("runId", "data"):
+        SessionInputParams => SessionInputResult, [NotFound, Conflict, PluginFailed], sessions::send_input
+    },
+    method! {
+        /// Interrupts the current turn of a session. The session stays open.
+        run interrupt_turn("runId"): RunParams => InterruptResult, [NotFound, Conflict, PluginFailed], sessions::interrupt
+    },
+    method! {
+        /// Ends a session in order and returns when its run has ended: a turn that runs is interrupted, then the input of
+        /// the CLI is closed, and a CLI that does not end is stopped.
+        run end_session("runId"): RunParams => EndSessionResult, [NotFound, Conflict], sessions::end
+    },
+    method! {
+        /// Attaches to an open session, or resumes the session of an ended run in a new run. Subscribe to the events of the
+        /// run, with the cursor of the last one, to read what was said meanwhile.
+        run resume_session("runId", "after", "prompt", "clientEnvironment"): ResumeSessionParams => SessionResult,
+        [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
+        sessions::resume
+    },
+    method! {
+        /// What agents wait for, oldest first: decisions about tools, and answers to questions.
+        read list_approvals("runId"): ListApprovalsParams => Vec<Approval>, [NotFound], sessions::list_approvals
+    },
+    method! {
+        /// Answers an approval. Exactly one answer wins; whoever is later learns who answered.
+        run answer_approval("runId", "requestId", "allow", "message", "input", "answers", "stopTurn"):
+        AnswerApprovalParams => ApprovalDecision, [NotFound, Conflict, PluginFailed], sessions::answer
+    },
+    method! {
+        /// What waits for a person: open approvals, failures that nobody has acknowledged, and providers whose runs do not
+        /// start.
+        read get_inbox(): NoParams => Inbox, [], sessions::inbox
+    },
+    method! {
+        /// Removes failed runs from the inbox.
+        run acknowledge_failures("runIds"): AcknowledgeParams => AcknowledgeResult, [NotFound], sessions::acknowledge
     },
     method! {
         /// Writes a run to a file, redacted again with the current rules, and records the file with the run. A `path`
@@ -395,16 +449,6 @@ mod tests {
 
     use super::*;
 
-    /// Planned methods that need sessions or approvals, which are not implemented yet.
-    const STILL_TO_COME: &[&str] = &[
-        "start_interactive_session",
-        "send_session_input",
-        "end_session",
-        "resume_session",
-        "list_approvals",
-        "answer_approval",
-    ];
-
     #[test]
     fn positional_parameters_cover_every_parameter() {
         let mut generator = document::generator();
@@ -443,13 +487,6 @@ mod tests {
             assert_eq!(descriptor.starts_run, starts_run, "{}", method.name);
             assert!(!(descriptor.starts_run && descriptor.idempotent), "{}", method.name);
             assert!(method.class != AccessClass::Read || descriptor.idempotent, "{}", method.name);
-        }
-    }
-
-    #[test]
-    fn unimplemented_methods_are_not_listed() {
-        for name in STILL_TO_COME {
-            assert!(find(name).is_none(), "{name} works: take it from the list");
         }
     }
 }

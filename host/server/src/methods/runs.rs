@@ -43,13 +43,25 @@ pub(super) fn record_submit(
     facts: &Value,
     outcome: Result<StartRunResult, ApiError>,
 ) -> Answer {
+    submit_entry(engine, caller, method, facts, outcome.as_ref().map(|started| started.run_id));
+    result(&outcome?)
+}
+
+/// The audit record of a request to start a run.
+pub(super) fn submit_entry(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    method: &str,
+    facts: &Value,
+    outcome: Result<RunId, &ApiError>,
+) {
     let mut entry = AuditEntry::new(AuditKind::Submit, caller.peer.actor()).fact("method", method);
     for (name, value) in facts.as_object().into_iter().flatten() {
         entry = entry.fact(name, value);
     }
     entry = entry.fact("origin", &caller.origin);
-    match &outcome {
-        Ok(started) => engine.audit().append(entry.run(started.run_id).fact("outcome", "taken")),
+    match outcome {
+        Ok(run) => engine.audit().append(entry.run(run).fact("outcome", "taken")),
         Err(error) => {
             let checks: Vec<&str> = error.findings.iter().map(|finding| finding.check.as_str()).collect();
             let checks = Some(checks).filter(|checks| !checks.is_empty());
@@ -58,7 +70,6 @@ pub(super) fn record_submit(
                 .append_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
         }
     }
-    result(&outcome?)
 }
 
 /// Passes the raw overrides on, because null clears a field.

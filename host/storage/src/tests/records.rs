@@ -3,8 +3,8 @@ use std::path::Path;
 use serde_json::json;
 
 use ostler_protocol::{
-    Artifact, ArtifactId, CapabilitySnapshot, Conversation, ConversationId, JobState, LastRun, Profile, ProfileId,
-    Support, Usage,
+    Artifact, ArtifactId, CapabilitySnapshot, Conversation, ConversationId, JobState, LastRun, Page, Profile,
+    ProfileId, RunSummary, Support, Usage,
 };
 
 use super::*;
@@ -426,4 +426,58 @@ fn event_pages_are_limited_by_count_bytes_and_type() {
     }
     let tail = storage.read(|r| r.run_events(run_id, 18, ReadLimit::default())).unwrap();
     assert_eq!(tail.iter().map(|event| event.seq).collect::<Vec<_>>(), [Some(19), Some(20)]);
+}
+
+#[test]
+fn failures_are_open_until_they_are_acknowledged_or_their_run_is_deleted() {
+    let (_home, storage) = home();
+    let ended: Vec<RunId> =
+        [RunStatus::Failed, RunStatus::Completed, RunStatus::Interrupted, RunStatus::Canceled, RunStatus::Failed]
+            .into_iter()
+            .map(|status| {
+                let run_id = submit(&storage);
+                finish(&storage, run_id, status);
+                run_id
+            })
+            .collect();
+    let open = |limit| storage.read(|r| r.open_failures(limit)).unwrap();
+    let ids = |page: &Page<RunSummary>| page.items.iter().map(|run| run.run_id).collect::<Vec<_>>();
+    let page = open(2);
+    assert_eq!((ids(&page), page.total), (vec![ended[4], ended[2]], 3));
+    let acknowledge = |run| write(&storage, move |tx| tx.acknowledge_failure(run));
+    assert!(acknowledge(ended[4]).unwrap());
+    assert!(!acknowledge(ended[4]).unwrap(), "it was acknowledged before");
+    assert!(!acknowledge(ended[1]).unwrap(), "it did not fail");
+    assert!(acknowledge(RunId::generate()).is_err());
+    let deleted = ended[2];
+    write(&storage, move |tx| tx.delete_run(deleted)).unwrap();
+    assert_eq!(ids(&open(9)), [ended[0]]);
+    assert_eq!(write(&storage, |tx| tx.acknowledge_all_failures()).unwrap(), 1);
+    assert_eq!(open(9).total, 0);
+}
+
+#[test]
+fn events_before_a_cursor_are_the_newest_ones_in_order() {
+    let (_home, storage) = home();
+    let (run_id, other) = (submit(&storage), submit(&storage));
+    let mut cursors = Vec::new();
+    for number in 0..10 {
+        let text = number.to_string();
+        cursors.push(write(&storage, move |tx| tx.append_event(&chunk(run_id, &text))).unwrap().cursor);
+        write(&storage, move |tx| tx.append_event(&chunk(other, "x"))).unwrap();
+    }
+    let before = |cursor, events| {
+        let limit = ReadLimit { events, ..ReadLimit::default() };
+        let page = storage.read(|r| r.run_events_before(run_id, cursor, limit)).unwrap();
+        (page.events.iter().map(|event| event.cursor).collect::<Vec<_>>(), page.more)
+    };
+    assert_eq!(before(u64::MAX, 3), (cursors[7..].to_vec(), true));
+    assert_eq!(before(cursors[7], 5), (cursors[2..7].to_vec(), true));
+    assert_eq!(before(cursors[2], 5), (cursors[..2].to_vec(), false));
+    // A cursor between those of the run, or one of another run.
+    assert_eq!(before(cursors[2] + 1, 1), (vec![cursors[2]], true));
+    for nothing in [0, 1, cursors[0]] {
+        assert_eq!(before(nothing, 5), (vec![], false), "{nothing}");
+    }
+    assert!(storage.read(|r| r.run_events_before(RunId::generate(), 9, ReadLimit::default())).is_err());
 }

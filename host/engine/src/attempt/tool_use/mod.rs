@@ -7,7 +7,7 @@ mod denials;
 mod duplicates;
 mod size_limit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::Serialize;
@@ -16,17 +16,16 @@ use serde_json::value::RawValue;
 use crate::attempt::outcome::Denial;
 use crate::lookup::Lookups;
 use crate::policy::policy_request::PolicyRequest;
-use crate::policy::policy_set::{Grants, PolicySet};
+use crate::policy::policy_set::{Grants, PolicyDecision, PolicySet};
 use crate::record::Recorder;
 use ostler_config::ReportedTools;
 use ostler_plugin_host::types::{Action, CheckedPath, Semantic, ToolCall, ToolOutput};
-use ostler_protocol::NewEvent;
+use ostler_protocol::{NewEvent, PolicyAudit};
 
 use denials::{Denials, ENDING, LONG_LINE, not_judged};
 use duplicates::{Known, call_of};
 use size_limit::shorten;
 
-#[cfg(test)]
 pub(crate) use duplicates::unknown_tool;
 
 /// The kind of an unknown tool, and of kinds beyond [`MAX_KINDS`].
@@ -40,6 +39,9 @@ const MAX_KINDS: usize = 64;
 const MAX_FILES: usize = 256;
 const MAX_PATH: usize = 4096;
 const MAX_DEPTH: usize = 128;
+
+/// Reported uses that wait for the CLI to ask about them. Beyond this, a use is evaluated when it is reported.
+const MAX_UNDECIDED: usize = 1000;
 
 /// Maximum number of failures of a policy in an attempt. After them, the policy is no longer called, and counts as denying.
 const MAX_FAULTS: u32 = 5;
@@ -85,6 +87,10 @@ pub(crate) struct ToolUses<'a> {
     judges: bool,
     lookups: Lookups,
     known: Known,
+    /// Whether the CLI asks about tool uses. Then a use that it reports may not have happened yet.
+    asks: bool,
+    /// Uses that were reported and about which the CLI has not asked so far, by their ids.
+    undecided: HashMap<String, ToolUse>,
     tally: Tally,
     denials: Denials<'a>,
 }
@@ -112,6 +118,7 @@ impl<'a> ToolUses<'a> {
         question: PolicyRequest<'a>,
         recorder: &'a Recorder,
         rule: ReportedTools,
+        asks: bool,
     ) -> Self {
         let judges = gate.judges_tools();
         let payload = judges.then(|| question.payload_fact(gate)).flatten();
@@ -122,32 +129,89 @@ impl<'a> ToolUses<'a> {
             judges,
             lookups: Lookups::new(),
             known: Known::default(),
+            asks,
+            undecided: HashMap::new(),
             tally: Tally::default(),
             denials: Denials::new(recorder, rule),
         }
     }
 
-    /// The uses in a step that were not evaluated before.
+    /// The uses in a step that must be evaluated now. If the CLI asks about tool uses, those are evaluated when it asks, and
+    /// the others when their results are reported.
     pub(crate) fn new_uses(&mut self, events: &[Semantic]) -> Vec<ToolUse> {
         if !self.judges {
             return Vec::new();
         }
-        events.iter().filter_map(|event| self.known.take(event)).collect()
+        let mut uses = Vec::new();
+        for event in events {
+            if let Semantic::ToolResult(result) = event
+                && let Some(tool_use) = self.undecided.remove(&result.id)
+            {
+                uses.push(tool_use);
+            }
+            let Some(tool_use) = self.known.take(event) else { continue };
+            let waits = self.asks && matches!(event, Semantic::ToolStart(_)) && !tool_use.call.id.is_empty();
+            if waits && self.undecided.len() < MAX_UNDECIDED {
+                uses.extend(self.undecided.insert(tool_use.call.id.clone(), tool_use));
+            } else {
+                uses.push(tool_use);
+            }
+        }
+        uses
+    }
+
+    /// The uses about which the CLI has neither asked nor reported a result.
+    pub(crate) fn undecided(&mut self) -> Vec<ToolUse> {
+        self.undecided.drain().map(|(_, tool_use)| tool_use).collect()
+    }
+
+    /// Asks the policies about a use before it happens. What the CLI reports about it later is not evaluated again. Without
+    /// time for that, it is denied. Blocks; calls plugins.
+    pub(crate) fn decide(&mut self, call: &ToolCall, in_time: bool) -> (PolicyDecision, PolicyAudit) {
+        let reported = self.undecided.remove(&call.id).is_some();
+        let is_new = self.known.take(&Semantic::ToolStart(call.clone())).is_some_and(|tool_use| tool_use.is_new);
+        let (action, decision) = self.judge(call.clone(), self.judges, in_time);
+        self.tally.note_faults(&decision.failed);
+        if is_new || reported {
+            self.tally.count(&call.kind);
+        }
+        let audit = self.question.audit(&action, &decision);
+        (decision, audit)
+    }
+
+    /// Asks the policies about a message of the user. Blocks; calls plugins.
+    pub(crate) fn judge_input(&mut self, text: &str) -> (PolicyDecision, PolicyAudit) {
+        let action = Action::Input(text.to_owned());
+        let payload = self.question.payload_fact(self.gate);
+        let decision = self.question.judge(self.gate, &action, Vec::new(), payload.as_deref(), &self.tally);
+        let audit = self.question.audit(&action, &decision);
+        (decision, audit)
+    }
+
+    /// The record of a decision that no policy was asked about.
+    pub(crate) fn no_findings(&self) -> PolicyAudit {
+        self.question.audit(&Action::Tool(unknown_tool()), &PolicyDecision::default())
+    }
+
+    fn judge(&mut self, call: ToolCall, judges: bool, in_time: bool) -> (Action, PolicyDecision) {
+        let call = shorten(call);
+        if !judges {
+            return (Action::Tool(call), PolicyDecision::default());
+        }
+        if !in_time {
+            return (Action::Tool(call), not_judged(ENDING));
+        }
+        let paths = checked_paths(&call, self.question.cwd, self.question.grants, &mut self.lookups);
+        let action = Action::Tool(call);
+        let decision = self.question.judge(self.gate, &action, paths, self.payload.as_deref(), &self.tally);
+        (action, decision)
     }
 
     /// Asks the policies about a use. If no time is left, it counts as denied. Blocks; calls plugins.
     pub(crate) fn evaluate(&mut self, tool_use: ToolUse, in_time: bool) -> ToolDecision {
         let ToolUse { call, is_new } = tool_use;
-        let (kind, question) = (call.kind.clone(), &self.question);
-        let call = shorten(call);
-        let (action, ruling) = if in_time {
-            let paths = checked_paths(&call, question.cwd, question.grants, &mut self.lookups);
-            let action = Action::Tool(call);
-            let ruling = question.judge(self.gate, &action, paths, self.payload.as_deref(), &self.tally);
-            (action, ruling)
-        } else {
-            (Action::Tool(call), not_judged(ENDING))
-        };
+        let kind = call.kind.clone();
+        let (action, ruling) = self.judge(call, true, in_time);
         self.tally.note_faults(&ruling.failed);
         if is_new {
             self.tally.count(&kind);

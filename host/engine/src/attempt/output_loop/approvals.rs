@@ -1,0 +1,381 @@
+//! What the CLI asks before it acts: the policies decide first, then the payload's own rule, then a user.
+//!
+//! A request of the phase `use` shows a tool use before it happens; a request of the phase `ask` waits for a decision.
+//! Many CLIs make both for one use. What was decided at the first one holds for the second, if it is about the same input.
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::OutputLoop;
+use super::approval_request::{OpenApproval, Phase, RequestFacts, approval};
+use super::pending_requests::{Decided, MAX_PENDING, PendingRequest};
+use crate::attempt::event_translator::tool_use;
+use crate::attempt::outcome::StopReason;
+use crate::audit::AuditEntry;
+use crate::session::approvals::Closed;
+use crate::session::command::Client;
+use ostler_plugin_host::types::{self as plugin, ToolCall};
+use ostler_protocol::semantic::{ApprovalRequest, ApprovalWithdrawal};
+use ostler_protocol::{
+    Actor, ApiError, ApprovalDecider, ApprovalDecision, ApprovalId, ApprovalKind, ApprovalVerdict, AuditKind,
+    ErrorKind, Finding, Payload, PolicyAudit, Semantic, Verdict,
+};
+use ostler_test_hooks::clock;
+
+/// What is decided when no policy objects and the CLI asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// A user is asked.
+    AskUser,
+    /// It is allowed. Questions of the agent are asked if the run is a session.
+    Allow {
+        /// Whether the run is a session.
+        interactive: bool,
+    },
+    /// The run was started without questions: commands, changes and tools are allowed, as they would be if the CLI did
+    /// not ask; wider permissions are denied, and questions have no answer.
+    NoQuestions,
+    /// The CLI has no way to wait for a user.
+    Deny,
+}
+
+/// What the host does with a request that no policy has decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaction {
+    Ask,
+    Allow,
+    Deny,
+}
+
+impl Fallback {
+    const fn reaction(self, kind: ApprovalKind) -> Reaction {
+        let question = matches!(kind, ApprovalKind::Question | ApprovalKind::Elicitation);
+        let wider = matches!(kind, ApprovalKind::Permissions | ApprovalKind::Network);
+        match self {
+            Self::AskUser => Reaction::Ask,
+            Self::Allow { interactive: true } if question => Reaction::Ask,
+            Self::Allow { interactive: false } if question => Reaction::Deny,
+            Self::Allow { .. } => Reaction::Allow,
+            Self::NoQuestions if question || wider => Reaction::Deny,
+            Self::NoQuestions => Reaction::Allow,
+            Self::Deny => Reaction::Deny,
+        }
+    }
+}
+
+/// A decision about a request, before it reaches the CLI.
+struct Settled {
+    verdict: ApprovalVerdict,
+    by: ApprovalDecider,
+    actor: Option<String>,
+    message: Option<String>,
+}
+
+impl Settled {
+    const fn allow(by: ApprovalDecider, actor: Option<String>) -> Self {
+        Self { verdict: ApprovalVerdict::Allow, by, actor, message: None }
+    }
+
+    fn deny(by: ApprovalDecider, actor: Option<String>, message: impl Into<String>) -> Self {
+        Self { verdict: ApprovalVerdict::Deny, by, actor, message: Some(message.into()) }
+    }
+}
+
+impl OutputLoop<'_> {
+    /// Handles the requests and withdrawals of a step, in their order.
+    pub(super) fn on_requests(&mut self, events: Vec<plugin::Semantic>) {
+        for event in events {
+            match event {
+                plugin::Semantic::ApprovalRequested(request) => self.on_request(&request),
+                plugin::Semantic::ApprovalWithdrawn(request) => self.on_withdrawn(&request),
+                _ => {}
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: &plugin::ApprovalRequest) {
+        let facts = RequestFacts::read(request.extra.as_deref());
+        let kind = facts.kind_of(&request.call);
+        if self.stop_reason != StopReason::Nothing {
+            let settled = Settled::deny(ApprovalDecider::Host, None, "the run is being ended");
+            return self.settle(request, kind, settled, None);
+        }
+        let key = use_key(&request.call);
+        if facts.phase == Phase::Ask
+            && let Some(decided) = self.pending.decided(&key)
+        {
+            let Decided { verdict, by, actor, message } = decided;
+            return self.settle(request, kind, Settled { verdict, by, actor, message }, None);
+        }
+        let in_time = self.may_evaluate();
+        let (decision, audit) = self.tools.decide(&request.call, in_time);
+        let against = decision.findings.first().filter(|finding| finding.verdict >= Verdict::Ask).cloned();
+        let for_it = decision.findings.iter().find(|finding| finding.verdict == Verdict::Allow).cloned();
+        let question = matches!(kind, ApprovalKind::Question | ApprovalKind::Elicitation);
+        match (against, for_it) {
+            (Some(finding), _) if finding.verdict == Verdict::Deny => {
+                let message = denial(&finding);
+                let settled = Settled::deny(ApprovalDecider::Policy, Some(finding.policy), message);
+                self.settle(request, kind, settled, Some(audit));
+            }
+            (Some(finding), _) if self.fallback == Fallback::Deny => {
+                let message = format!("{}, and nobody can be asked in this run", denial(&finding));
+                let settled = Settled::deny(ApprovalDecider::Policy, Some(finding.policy), message);
+                self.settle(request, kind, settled, Some(audit));
+            }
+            (Some(finding), _) => {
+                self.sink.store_within_quota(self.recorder.event(&Payload::PolicyAudit(audit)));
+                self.ask_user(request, &facts, Some(finding.message));
+            }
+            (None, Some(finding)) if !question => {
+                let settled = Settled::allow(ApprovalDecider::Policy, Some(finding.policy));
+                if facts.phase == Phase::Use {
+                    self.pending.remember(&key, decided(&settled));
+                }
+                self.settle(request, kind, settled, Some(audit));
+            }
+            _ if facts.phase == Phase::Use => {
+                // No policy objects; the CLI applies its own rules.
+                self.pass_on(&request.id, &plugin_decision(&Settled::allow(ApprovalDecider::Host, None)));
+            }
+            _ => match self.fallback.reaction(kind) {
+                Reaction::Ask => self.ask_user(request, &facts, None),
+                Reaction::Allow => self.settle(request, kind, Settled::allow(ApprovalDecider::Host, None), None),
+                Reaction::Deny => {
+                    let settled = Settled::deny(ApprovalDecider::Host, None, "nobody can be asked in this run");
+                    self.settle(request, kind, settled, None);
+                }
+            },
+        }
+    }
+
+    /// Opens an approval for the users of the run.
+    fn ask_user(&mut self, request: &plugin::ApprovalRequest, facts: &RequestFacts, asked_by_policy: Option<String>) {
+        let kind = facts.kind_of(&request.call);
+        if !self.pending.has_room() {
+            let message = format!("{MAX_PENDING} requests of this run wait for a user already");
+            return self.settle(request, kind, Settled::deny(ApprovalDecider::Host, None, message), None);
+        }
+        let now = clock::now();
+        let open = OpenApproval {
+            run: self.run,
+            provider: self.provider,
+            cwd: self.cwd,
+            request,
+            facts,
+            asked_by_policy,
+            opened_at: now,
+            expires_at: now.saturating_add(self.approval_limit).unwrap_or(now),
+        };
+        let approval = approval(open, self.recorder);
+        let event = Semantic::ApprovalRequested(ApprovalRequest {
+            request_id: approval.id.to_string(),
+            call: tool_use(request.call.clone()),
+            reason: request.reason.clone(),
+            approval: Some(Box::new(approval.clone())),
+        });
+        let pending = PendingRequest {
+            id: approval.id,
+            request: request.id.clone(),
+            call: request.call.id.clone(),
+            key: (facts.phase == Phase::Use).then(|| use_key(&request.call)),
+            kind,
+            expires: Instant::now() + self.approval_limit,
+        };
+        if let Some(replaced) = self.pending.add(pending, Instant::now()) {
+            self.withdraw(replaced.id);
+        }
+        self.sink.store(self.recorder.event(&Payload::Semantic(event)));
+        self.approvals.open(approval, self.active_run);
+    }
+
+    fn on_withdrawn(&mut self, request: &str) {
+        if let Some((pending, waited)) = self.pending.take_request(request, Instant::now()) {
+            self.deadline += waited;
+            self.withdraw(pending.id);
+        }
+    }
+
+    fn withdraw(&mut self, id: ApprovalId) {
+        self.approvals.close(id, Closed::Withdrawn);
+        let event = Semantic::ApprovalWithdrawn(ApprovalWithdrawal { request_id: id.to_string() });
+        self.sink.store(self.recorder.event(&Payload::Semantic(event)));
+    }
+
+    /// Denies the requests that nobody has answered in time.
+    pub(super) fn deny_expired(&mut self, now: Instant) {
+        for id in self.pending.expired(now) {
+            let seconds = self.approval_limit.as_secs();
+            let message = format!("nobody answered within {seconds} s");
+            let decision = plugin::Decision { allow: false, message: Some(message), input: None, stop_turn: false };
+            if let Err(error) = self.answer(id, &decision, ApprovalDecider::Timeout, None) {
+                tracing::debug!(run = %self.run, %error, "an expired approval was not denied");
+            }
+        }
+    }
+
+    /// Passes the answer of a user, or the denial of an approval that has expired, to the CLI.
+    ///
+    /// # Errors
+    /// `CONFLICT` if the request is closed, `INVALID_PARAMS` if the CLI cannot take the answer: the approval stays open.
+    pub(super) fn answer(
+        &mut self,
+        id: ApprovalId,
+        decision: &plugin::Decision,
+        by: ApprovalDecider,
+        client: Option<&Client>,
+    ) -> Result<(), ApiError> {
+        let Some(pending) = self.pending.get(id).cloned() else {
+            return Err(ApiError::new(ErrorKind::Conflict, "the approval is closed"));
+        };
+        let step = self.try_guest(|transcript| transcript.decide(&pending.request, decision))?;
+        if let Some((_, waited)) = self.pending.take(id, Instant::now()) {
+            self.deadline += waited;
+        }
+        let decided = ApprovalDecision {
+            request_id: id,
+            call_id: pending.call,
+            decision: if decision.allow { ApprovalVerdict::Allow } else { ApprovalVerdict::Deny },
+            decided_by: by,
+            actor: client.map(|client| client.actor.clone()),
+            client: client.map(|client| client.interface.clone()),
+            message: decision.message.as_deref().map(|message| self.recorder.clean(message)),
+            edited: decision.input.is_some() && pending.kind != ApprovalKind::Question,
+            stop_turn: decision.stop_turn,
+        };
+        if let Some(key) = pending.key {
+            let remembered = Decided {
+                verdict: decided.decision,
+                by,
+                actor: decided.actor.clone(),
+                message: decision.message.clone(),
+            };
+            self.pending.remember(&key, remembered);
+        }
+        self.record(&decided, pending.kind, None);
+        self.approvals.close(id, Closed::Decided(decided));
+        self.take(Some(step));
+        Ok(())
+    }
+
+    /// Passes a decision to the CLI that no user has made, and records it.
+    fn settle(
+        &mut self,
+        request: &plugin::ApprovalRequest,
+        kind: ApprovalKind,
+        settled: Settled,
+        audit: Option<PolicyAudit>,
+    ) {
+        let decision = plugin_decision(&settled);
+        let decided = ApprovalDecision {
+            request_id: ApprovalId::generate(),
+            call_id: request.call.id.clone(),
+            decision: settled.verdict,
+            decided_by: settled.by,
+            actor: settled.actor,
+            client: None,
+            message: settled.message.map(|message| self.recorder.clean(&message)),
+            edited: false,
+            stop_turn: false,
+        };
+        self.record(&decided, kind, audit);
+        self.pass_on(&request.id, &decision);
+    }
+
+    fn pass_on(&mut self, request: &str, decision: &plugin::Decision) {
+        let step = self.guest(|transcript| transcript.decide(request, decision));
+        self.take(step);
+    }
+
+    /// Stores a decision: as an event of the run, as a record of the policies, and in the audit trail.
+    fn record(&mut self, decided: &ApprovalDecision, kind: ApprovalKind, audit: Option<PolicyAudit>) {
+        let audit =
+            PolicyAudit { decision: Some(decided.clone()), ..audit.unwrap_or_else(|| self.tools.no_findings()) };
+        let event = Payload::Semantic(Semantic::ApprovalDecided(decided.clone()));
+        self.sink.store_all(vec![self.recorder.event(&event), self.recorder.event(&Payload::PolicyAudit(audit))]);
+        // The audit trail has what a user has decided, under that user; the service writes it.
+        if decided.decided_by != ApprovalDecider::User {
+            let entry = AuditEntry::new(AuditKind::Approval, &Actor::Host)
+                .run(self.run)
+                .fact("approval", decided.request_id.to_string())
+                .fact("about", kind.name())
+                .fact("decision", decided.decision.name())
+                .fact("by", decided.decided_by.name())
+                .fact("policy", decided.actor.clone());
+            self.audit.append(entry);
+        }
+    }
+
+    /// Closes what is open when the run ends.
+    pub(super) fn close_approvals(&mut self) {
+        for id in self.pending.drain() {
+            let event = Semantic::ApprovalWithdrawn(ApprovalWithdrawal { request_id: id.to_string() });
+            self.sink.store(self.recorder.event(&Payload::Semantic(event)));
+        }
+        self.approvals.close_run(self.run);
+    }
+}
+
+/// Identifies a tool use with its input: an id alone must not cover what nobody has decided.
+fn use_key(call: &ToolCall) -> String {
+    if call.id.is_empty() {
+        return String::new();
+    }
+    let mut digest = Sha256::new();
+    for part in [&call.kind, &call.name, &call.input] {
+        digest.update(part.as_bytes());
+        digest.update([0]);
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{} {digest}", call.id)
+}
+
+/// What the agent is told about a denial of a policy.
+fn denial(finding: &Finding) -> String {
+    format!("the policy {} denies this: {}", finding.policy, finding.message)
+}
+
+fn decided(settled: &Settled) -> Decided {
+    Decided { verdict: settled.verdict, by: settled.by, actor: settled.actor.clone(), message: settled.message.clone() }
+}
+
+fn plugin_decision(settled: &Settled) -> plugin::Decision {
+    plugin::Decision {
+        allow: settled.verdict == ApprovalVerdict::Allow,
+        message: settled.message.clone(),
+        input: None,
+        stop_turn: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::attempt::tool_use::unknown_tool;
+
+    #[test]
+    fn fallback_decides_by_kind_when_no_policy_objects() {
+        use ApprovalKind::{Command, Elicitation, Network, Patch, Permissions, Question, Tool};
+        let reactions = |fallback: Fallback| {
+            [Command, Patch, Tool, Permissions, Network, Question, Elicitation].map(|kind| fallback.reaction(kind))
+        };
+        let (ask, allow, deny) = (Reaction::Ask, Reaction::Allow, Reaction::Deny);
+        assert_eq!(reactions(Fallback::AskUser), [ask; 7]);
+        assert_eq!(reactions(Fallback::Deny), [deny; 7]);
+        assert_eq!(reactions(Fallback::Allow { interactive: true }), [allow, allow, allow, allow, allow, ask, ask]);
+        assert_eq!(reactions(Fallback::Allow { interactive: false }), [allow, allow, allow, allow, allow, deny, deny]);
+        assert_eq!(reactions(Fallback::NoQuestions), [allow, allow, allow, deny, deny, deny, deny]);
+    }
+
+    #[test]
+    fn decision_is_for_one_use_with_one_input() {
+        let call = |id: &str, input: &str| ToolCall { id: id.to_owned(), input: input.to_owned(), ..unknown_tool() };
+        assert_eq!(use_key(&call("1", "a")), use_key(&call("1", "a")));
+        assert_ne!(use_key(&call("1", "a")), use_key(&call("1", "b")));
+        assert_ne!(use_key(&call("1", "a")), use_key(&call("2", "a")));
+        assert_eq!(use_key(&call("", "a")), "");
+    }
+}

@@ -1,0 +1,251 @@
+//! The state of an interactive session: whether a turn runs, when it has been idle for too long, and how it ends.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use ostler_plugin_host::types::Semantic;
+use ostler_protocol::SessionEnd;
+
+const STATE: &str = "session-state";
+
+/// Time limit for a turn to end after it was interrupted. The protocol's own answer has an earlier deadline.
+pub(crate) const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A session of an attempt.
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    activity: Activity,
+    idle_limit: Duration,
+    /// Since when the session is idle.
+    idle_since: Instant,
+    /// Until when an interrupted turn must end.
+    interrupted_until: Option<Instant>,
+    end: Option<Ending>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// The CLI starts, or a turn runs.
+    Running,
+    /// No turn runs. Tasks in the background may.
+    Idle {
+        /// Number of tasks in the background.
+        background: u32,
+    },
+}
+
+/// The end of a session that has begun.
+#[derive(Debug)]
+struct Ending {
+    reason: SessionEnd,
+    /// Whether the turn that was running was interrupted.
+    interrupted: bool,
+    /// Whether the input was closed.
+    input_closed: bool,
+    /// When the CLI is ended with signals.
+    until: Instant,
+}
+
+/// What the output loop must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionAction {
+    /// Interrupt the turn.
+    Interrupt,
+    /// Close the input of the CLI.
+    CloseInput,
+    /// End the CLI with signals, because the session has ended.
+    Stop,
+    /// End the CLI with signals, because it does not end its turn.
+    Unresponsive,
+}
+
+/// Members of `session-state`.
+#[derive(Deserialize)]
+struct StateFields {
+    state: String,
+    #[serde(default)]
+    background: u32,
+}
+
+impl SessionState {
+    /// A session that is being opened.
+    pub(crate) const fn new(idle_limit: Duration, now: Instant) -> Self {
+        Self { activity: Activity::Running, idle_limit, idle_since: now, interrupted_until: None, end: None }
+    }
+
+    /// Takes the events about the state out of a step.
+    pub(crate) fn take(&mut self, events: &mut Vec<Semantic>, now: Instant) {
+        events.retain(|event| {
+            let Semantic::Other(other) = event else { return true };
+            if other.kind != STATE {
+                return true;
+            }
+            if let Ok(fields) = serde_json::from_str::<StateFields>(&other.fields) {
+                self.set(fields.state == "idle", fields.background, now);
+            }
+            false
+        });
+    }
+
+    fn set(&mut self, idle: bool, background: u32, now: Instant) {
+        if idle {
+            if !matches!(self.activity, Activity::Idle { .. }) {
+                self.idle_since = now;
+            }
+            self.activity = Activity::Idle { background };
+            self.interrupted_until = None;
+        } else {
+            self.activity = Activity::Running;
+        }
+    }
+
+    /// A message of the user was passed on.
+    pub(crate) const fn on_input(&mut self) {
+        self.activity = Activity::Running;
+    }
+
+    /// Whether a turn runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.activity == Activity::Running
+    }
+
+    /// A turn is being interrupted.
+    pub(crate) fn on_interrupt(&mut self, now: Instant) {
+        self.interrupted_until.get_or_insert(now + INTERRUPT_LIMIT);
+    }
+
+    /// Why the session ends, if its end has begun.
+    pub(crate) fn ending(&self) -> Option<SessionEnd> {
+        self.end.as_ref().map(|ending| ending.reason.clone())
+    }
+
+    /// Begins the end of the session. The first reason counts. Call [`advance`](Self::advance) afterwards.
+    pub(crate) fn end(&mut self, reason: SessionEnd, now: Instant) {
+        let until = now + INTERRUPT_LIMIT;
+        self.end.get_or_insert(Ending { reason, interrupted: false, input_closed: false, until });
+    }
+
+    /// When [`advance`](Self::advance) has something to do although nothing happens. While a user is asked, the session is
+    /// not idle.
+    pub(crate) fn deadline(&self, user_asked: bool) -> Option<Instant> {
+        let idle = match (&self.end, self.activity) {
+            (None, Activity::Idle { background: 0 }) if !user_asked => self.idle_since.checked_add(self.idle_limit),
+            _ => None,
+        };
+        let ending = self.end.as_ref().map(|ending| ending.until);
+        [idle, ending, self.interrupted_until].into_iter().flatten().min()
+    }
+
+    /// The next step: at a deadline, and whenever the state may have changed. `linger` is the time that the CLI has to end
+    /// by itself after its input was closed.
+    pub(crate) fn advance(&mut self, now: Instant, linger: Duration) -> Option<SessionAction> {
+        let activity = self.activity;
+        let Some(ending) = &mut self.end else {
+            return self.interrupted_until.is_some_and(|until| now >= until).then_some(SessionAction::Unresponsive);
+        };
+        let late = now >= ending.until;
+        let close_input = match activity {
+            Activity::Idle { background } => !ending.input_closed && (background == 0 || late),
+            Activity::Running => false,
+        };
+        if close_input {
+            ending.input_closed = true;
+            ending.until = now + linger;
+            return Some(SessionAction::CloseInput);
+        }
+        if late {
+            return Some(SessionAction::Stop);
+        }
+        let interrupt = activity == Activity::Running && !ending.input_closed && !ending.interrupted;
+        ending.interrupted |= interrupt;
+        interrupt.then_some(SessionAction::Interrupt)
+    }
+
+    /// Whether the session has been idle for too long.
+    pub(crate) fn is_idle_too_long(&self, now: Instant, user_asked: bool) -> bool {
+        self.end.is_none()
+            && !user_asked
+            && self.activity == Activity::Idle { background: 0 }
+            && now.saturating_duration_since(self.idle_since) >= self.idle_limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use ostler_plugin_host::types::OtherEvent;
+    use serde_json::json;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(1800);
+    const LINGER: Duration = Duration::from_secs(10);
+
+    fn idle(session: &mut SessionState, background: u32, now: Instant) {
+        let fields = json!({"state": "idle", "background": background}).to_string();
+        let mut events = vec![Semantic::Other(OtherEvent { kind: STATE.to_owned(), fields })];
+        session.take(&mut events, now);
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn session_is_idle_too_long_only_without_turn_input_background_task_and_open_approval() {
+        let now = Instant::now();
+        let mut session = SessionState::new(IDLE, now);
+        let later = now + IDLE;
+        assert_eq!((session.deadline(false), session.is_idle_too_long(later, false)), (None, false), "it is opening");
+        idle(&mut session, 0, now);
+        assert_eq!(session.deadline(false), Some(later));
+        assert!(session.is_idle_too_long(later, false));
+        assert_eq!((session.deadline(true), session.is_idle_too_long(later, true)), (None, false));
+        idle(&mut session, 1, later);
+        assert_eq!(session.deadline(false), None);
+        session.on_input();
+        assert!(session.is_running() && !session.is_idle_too_long(later, false));
+        idle(&mut session, 0, later);
+        assert_eq!(session.deadline(false), Some(later + IDLE), "counted from the end of the turn");
+    }
+
+    #[test]
+    fn end_of_an_idle_session_closes_the_input_and_stops_a_cli_that_stays() {
+        let now = Instant::now();
+        let mut session = SessionState::new(IDLE, now);
+        idle(&mut session, 0, now);
+        session.end(SessionEnd::Ended, now);
+        session.end(SessionEnd::Idle, now);
+        assert_eq!(session.ending(), Some(SessionEnd::Ended), "the first reason counts");
+        assert_eq!(session.advance(now, LINGER), Some(SessionAction::CloseInput));
+        assert_eq!(session.advance(now, LINGER), None);
+        assert_eq!(session.deadline(false), Some(now + LINGER));
+        assert_eq!(session.advance(now + LINGER, LINGER), Some(SessionAction::Stop));
+    }
+
+    #[test]
+    fn end_during_a_turn_interrupts_it_first() {
+        let now = Instant::now();
+        let mut session = SessionState::new(IDLE, now);
+        session.end(SessionEnd::Ended, now);
+        assert_eq!(session.advance(now, LINGER), Some(SessionAction::Interrupt));
+        assert_eq!(session.advance(now, LINGER), None, "once");
+        let mut hanging = SessionState::new(IDLE, now);
+        hanging.end(SessionEnd::Ended, now);
+        assert_eq!(hanging.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::Stop));
+        idle(&mut session, 1, now);
+        assert_eq!(session.advance(now, LINGER), None, "a task in the background may end");
+        assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::CloseInput));
+    }
+
+    #[test]
+    fn interrupted_turn_that_does_not_end_is_reported() {
+        let now = Instant::now();
+        let mut session = SessionState::new(IDLE, now);
+        session.on_interrupt(now);
+        assert_eq!(session.deadline(false), Some(now + INTERRUPT_LIMIT));
+        assert_eq!(session.advance(now, LINGER), None);
+        assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::Unresponsive));
+        idle(&mut session, 0, now);
+        assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), None);
+    }
+}

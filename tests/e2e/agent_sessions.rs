@@ -1,0 +1,84 @@
+//! Sessions and approvals of the real CLIs over their own protocols: codex `app-server`, claude `stream-json`.
+
+use crate::support::session_cases as cases;
+use crate::support::{AgentFixture, CLAUDE, CODEX};
+use serde_json::{Value, json};
+
+/// Payload fields with which codex asks about every command. The host contains the run, so that the CLI's own sandbox is
+/// off.
+fn codex_asks() -> Value {
+    json!({"harness": {"permissions": {"approvalPolicy": "untrusted"}}})
+}
+
+/// Payload fields with which claude asks about commands that change something.
+fn claude_asks() -> Value {
+    json!({"harness": {"permissions": {"approvalPolicy": "on-request"}}})
+}
+
+const SHORT: &str = "[policy]\napproval_timeout_seconds = 5\n";
+
+#[test]
+fn turns_of_codex_are_interrupted_and_remembered() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    cases::turns_are_interrupted_and_remembered(&fixture);
+}
+
+#[test]
+fn turns_of_claude_are_interrupted_and_remembered() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::turns_are_interrupted_and_remembered(&fixture);
+}
+
+#[test]
+fn user_allows_and_denies_commands_of_codex() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    cases::user_allows_and_denies_commands(&fixture, &codex_asks());
+}
+
+#[test]
+fn user_allows_and_denies_commands_of_claude() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::user_allows_and_denies_commands(&fixture, &claude_asks());
+}
+
+#[test]
+fn user_edits_a_command_of_claude() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::user_edits_a_command(&fixture, &claude_asks());
+}
+
+#[test]
+fn unanswered_approval_of_codex_is_denied() {
+    let Some(fixture) = AgentFixture::open_with(&CODEX, SHORT) else { return };
+    cases::unanswered_approval_is_denied(&fixture, &codex_asks());
+}
+
+#[test]
+fn unanswered_approval_of_claude_is_denied() {
+    let Some(fixture) = AgentFixture::open_with(&CLAUDE, SHORT) else { return };
+    cases::unanswered_approval_is_denied(&fixture, &claude_asks());
+}
+
+#[test]
+fn policy_decides_before_a_tool_of_codex_runs() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    cases::policy_decides_before_the_tool_runs(&fixture, &json!({}));
+}
+
+#[test]
+fn policy_decides_before_a_tool_of_claude_runs() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::policy_decides_before_the_tool_runs(&fixture, &json!({}));
+}
+
+#[test]
+fn session_of_codex_is_resumed_after_a_crash_of_the_host() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    cases::session_is_resumed_after_a_crash_of_the_host(&fixture);
+}
+
+#[test]
+fn session_of_claude_is_resumed_after_a_crash_of_the_host() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::session_is_resumed_after_a_crash_of_the_host(&fixture);
+}
