@@ -17,6 +17,7 @@ fn test_host(cli: &str, runner: &str, script: &str) -> TestHost {
         _ => (
             "codex-0.169.0",
             "--version) say version;; 'exec --help') say help-exec;; 'exec resume --help') say help-exec-resume;; \
+             'app-server --help') say help-app-server;; \
              'features list') exit 0;; 'mcp list --json'*) echo '[]'; exit 0;;",
         ),
     };

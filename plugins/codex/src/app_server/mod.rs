@@ -198,6 +198,9 @@ impl AppServerTranscript {
         let Some(id) = result.pointer("/thread/id").and_then(Value::as_str).filter(|id| !id.is_empty()) else {
             return self.broken("codex reported no id of its thread", false, out);
         };
+        if let Some(problem) = self.setup.refused(result) {
+            return self.broken(&problem, false, out);
+        }
         id.clone_into(&mut self.thread);
         self.phase = Phase::Ready;
         let origin = match &self.setup.requested_session {
@@ -435,10 +438,13 @@ impl Transcript for AppServerTranscript {
     fn decide(&mut self, request_id: String, decision: Decision) -> Result<Step, Error> {
         let mut out = Output::default();
         let denied = self.asks.decide(&request_id, &decision, &mut out)?.unwrap_or_default();
-        if let Some(reason) = denied.reason.filter(|_| !denied.turn.is_empty()) {
+        // A request of an MCP server may not name its turn.
+        let main = self.turns.id().filter(|_| denied.thread == self.thread).unwrap_or_default();
+        let turn = if denied.turn.is_empty() { main } else { &denied.turn };
+        if let Some(reason) = denied.reason.filter(|_| !turn.is_empty()) {
             let params = json!({
                 "threadId": denied.thread,
-                "expectedTurnId": denied.turn,
+                "expectedTurnId": turn,
                 "input": [text_input(&reason)],
             });
             self.send(Request::Reason, &params, &mut out);
@@ -463,3 +469,13 @@ impl Transcript for AppServerTranscript {
         self.outcome(&exit)
     }
 }
+
+#[cfg(test)]
+#[path = "fault_tests.rs"]
+mod fault_tests;
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod replay_tests;
+#[cfg(test)]
+#[path = "turn_tests.rs"]
+mod turn_tests;

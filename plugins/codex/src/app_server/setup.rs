@@ -138,6 +138,18 @@ impl Setup {
         params
     }
 
+    /// Why the thread cannot be used although codex has started it: the settings of an administrator may replace those of the
+    /// run.
+    pub(super) fn refused(&self, result: &Value) -> Option<String> {
+        let wanted = [("approvalPolicy", self.approval_policy), ("approvalsReviewer", "user")];
+        wanted.into_iter().find_map(|(key, wanted)| {
+            let used = result.get(key).filter(|used| used.as_str() != Some(wanted))?;
+            Some(format!(
+                "codex uses {key} {used} instead of \"{wanted}\", so the run's tool uses would not be decided"
+            ))
+        })
+    }
+
     pub(super) fn turn(&self, thread: &str, input: &[Value]) -> Value {
         let mut params = json!({ "threadId": thread, "input": input });
         if let Some(schema) = &self.schema {

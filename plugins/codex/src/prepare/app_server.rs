@@ -1,7 +1,7 @@
 //! The command line of `codex app-server`.
 
 use ostler_plugin::Error;
-use ostler_plugin::provider::{Capabilities, Channel, Launch};
+use ostler_plugin::provider::{Capabilities, Channel, Launch, StopSignal};
 use ostler_provider_kit::duplex::Duplex;
 use ostler_provider_kit::payload::Payload;
 use ostler_provider_kit::{prepare as kit, session};
@@ -46,6 +46,8 @@ pub(super) fn prepare(
         environment: launch.environment,
         files: launch.files,
         channel: Channel::Duplex,
+        // It then ends in order, and ends the commands that it runs.
+        stop: StopSignal::Terminate,
         dropped: launch.dropped.into_vec(),
         ..Launch::default()
     })
@@ -61,8 +63,9 @@ impl Builder<'_> {
             None | Some("untrusted" | "on-request" | "never") => {}
             Some("on-failure") if duplex.every_tool => {}
             Some("on-failure") => {
-                let reason = "codex has no `on-failure` since version 0.143; `on-request` is used, with which it asks when it wants to leave the sandbox";
-                self.dropped.convenience(pointer, reason);
+                // The pointer of the field itself would mean that codex does not ask at all.
+                let reason = "codex has no approvalPolicy `on-failure` since version 0.143; `on-request` is used: it asks before a command leaves the sandbox, not after the sandbox has stopped it";
+                self.dropped.convenience("/harness/permissions", reason);
             }
             Some(other) => self.problems.push(pointer, format!("`{other}` is not a valid approval policy")),
         }

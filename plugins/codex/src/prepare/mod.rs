@@ -206,15 +206,21 @@ impl<'a> Builder<'a> {
     /// trusts them. In that case, codex's own trust setting for the folder applies as well.
     fn guard_project(&mut self, payload: &Payload) {
         if self.host.trusted_settings {
-            if self.app_server.is_some() {
-                // Otherwise the start of a thread would write it to the user's configuration.
-                let trusted = toml_text::table(&[("trust_level", toml_text::string("trusted"))]);
-                let folder = self.request.cwd.clone();
-                self.config("projects", &toml_text::table(&[(folder, trusted)]), "/cwd");
+            match self.app_server {
+                None => return,
+                // Rules of the folder can allow commands, about which codex then does not ask.
+                Some(duplex) if duplex.every_tool => {
+                    let reason = "a policy decides about each tool use, which rules of the folder could prevent; the settings in the folder are not used";
+                    self.dropped.convenience("/cwd", reason);
+                }
+                Some(_) => {
+                    // Otherwise the start of a thread would write it to the user's configuration.
+                    let trusted = toml_text::table(&[("trust_level", toml_text::string("trusted"))]);
+                    let folder = self.request.cwd.clone();
+                    return self.config("projects", &toml_text::table(&[(folder, trusted)]), "/cwd");
+                }
             }
-            return;
-        }
-        if flags::is_on(&payload.optional_flags, flags::TRUST) {
+        } else if flags::is_on(&payload.optional_flags, flags::TRUST) {
             let reason = "the grant of the folder does not trust the settings in it; `grant_workspace` with trustSettings changes that";
             self.problems.push(format!("/optionalFlags/{}", flags::TRUST), reason);
         }
