@@ -232,6 +232,8 @@ fn structured_output_is_taken_from_the_answer() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whether codex writes its lines one by one or many at once makes no difference.
     #[test]
     fn batches_make_no_difference(case in 0_usize..22, cut in 1_usize..40) {

@@ -94,3 +94,7 @@ impl Builder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "app_server_tests.rs"]
+mod tests;
