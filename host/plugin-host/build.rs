@@ -33,6 +33,7 @@ const GUESTS: &[Guest] = &[
     Guest { name: "rehearsal", kind: "Provider", package: "ostler-plugin-rehearsal", folder: "plugins/rehearsal" },
     Guest { name: "secrets", kind: "Redactor", package: "ostler-plugin-secrets", folder: "plugins/secrets" },
     Guest { name: "guardrails", kind: "Policy", package: "ostler-policy-guardrails", folder: "policies/guardrails" },
+    Guest { name: "tools", kind: "Policy", package: "ostler-policy-tools", folder: "policies/tools" },
 ];
 
 const TARGET: &str = "wasm32-unknown-unknown";

@@ -231,6 +231,8 @@ pub mod facts {
         SANDBOX = "sandbox";
         /// Not a group of facts: the policy does not have to be called for tool uses.
         NO_TOOLS = "no-tools";
+        /// Not a group of facts: the policy must decide on each tool use before the tool runs.
+        TOOL_DECISIONS = "tool-decisions";
     }
 }
 

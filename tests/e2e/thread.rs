@@ -385,7 +385,7 @@ fn redact_is_a_filter() {
 fn plugins_providers_and_configuration_are_shown() {
     let host = TestHost::new();
     let plugins = host.run(&["plugin", "list"]).ok().stdout;
-    for name in ["claude", "codex", "rehearsal", "command", "secrets", "guardrails"] {
+    for name in ["claude", "codex", "rehearsal", "command", "secrets", "guardrails", "tools"] {
         assert!(plugins.contains(name), "{name}: {plugins}");
     }
     let listed = host.call("list_plugins", &json!({})).unwrap();
