@@ -59,11 +59,8 @@ fn interrupt_ends_the_turn_and_keeps_the_session() {
     session.send("SAY and now").unwrap();
     assert_eq!(session.wait_for_turns(2), "completed");
     session.send("SLOW 600").unwrap();
-    session.wait_for("the third turn", |event| {
-        event["payload"]["kind"] == "text_delta"
-            && event["payload"]["text"].as_str().is_some_and(|text| text.contains('1'))
-    });
-    assert_eq!(session.end(), "completed", "the turn that runs is interrupted");
+    // Its turn has not begun yet.
+    assert_eq!(session.end(), "completed", "the turn is interrupted as soon as it runs");
 }
 
 #[test]
@@ -370,6 +367,9 @@ fn policy_decides_before_a_user_is_asked() {
     // Other uses are left to the user.
     session.send("ASK shell: ls").unwrap();
     let approval = session.approvals(1).remove(0);
+    // The policy judges what the user makes of it.
+    let edited = json!({"allow": true, "input": {"command": format!("echo {WORD}")}});
+    assert_eq!(session.answer(&approval, &edited).unwrap_err().kind(), "POLICY_DENIED");
     session.answer(&approval, &json!({"allow": true})).unwrap();
     session.wait_for_turns(2);
     assert_eq!(session.decisions(), ["deny by policy", "allow by user"]);

@@ -138,10 +138,12 @@ fn check_contract(contract_host: &ContractHost, channel: &mut dyn Channel) {
         let outcomes: Vec<&str> = if streams {
             vec!["CONFLICT"]
         } else {
-            // Other suites cause these errors: they need 64 streams, an audit trail that was changed, or a plugin that traps.
+            // Other suites cause these errors: they need 64 streams, an audit trail that was changed, or a plugin that traps
+            // or cannot enforce a restriction in a session.
             let elsewhere = [
                 ("unsubscribe", "CONFLICT"),
                 ("prune_audit", "CONFLICT"),
+                ("start_interactive_session", "UNENFORCEABLE"),
                 ("resume_session", "UNENFORCEABLE"),
                 ("send_session_input", "PLUGIN_FAILED"),
                 ("interrupt_turn", "PLUGIN_FAILED"),

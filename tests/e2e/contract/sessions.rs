@@ -59,7 +59,7 @@ impl ContractWalk<'_> {
 
     /// The errors of a start, while a session has the only slot.
     fn session_submits(&mut self) {
-        for (more, kind) in self.refused_payloads() {
+        for (more, kind) in self.refused_payloads().into_iter().filter(|(_, kind)| *kind != "UNENFORCEABLE") {
             self.refused("start_interactive_session", self.payload("SAY x", more), kind);
         }
         for (provider, _, kind) in self.broken() {

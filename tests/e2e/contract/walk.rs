@@ -123,17 +123,20 @@ impl<'a> ContractWalk<'a> {
 
     /// Payloads that are refused, and the error kind.
     pub fn refused_payloads(&self) -> [(Value, &'static str); 3] {
-        let server = json!({ "name": "m", "command": "true", "enabledTools": ["x"] });
         [
             (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
-            (json!({ "harness": { "mcp": { "servers": [server] } } }), "UNENFORCEABLE"),
+            (
+                json!({ "provider": "fleeting", "harness": { "permissions": { "approvalPolicy": "untrusted" } } }),
+                "UNENFORCEABLE",
+            ),
             (json!({ "cwd": self.contract_host.host.root().join("nowhere") }), "CWD_MISSING"),
         ]
     }
 
     /// A run that has ended and whose session is known.
     pub fn ended_run(&self) -> String {
-        let runs = self.host().call("list_runs", &json!({ "provider": "rehearsal", "status": "completed" })).unwrap();
+        let filter = json!({ "provider": "rehearsal", "status": "completed", "cwd": self.work() });
+        let runs = self.host().call("list_runs", &filter).unwrap();
         runs["items"][0]["runId"].as_str().unwrap().to_owned()
     }
 
@@ -293,9 +296,14 @@ impl<'a> ContractWalk<'a> {
             params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             params
         };
+        let other = self.ok("create_conversation", json!({ "provider": "fleeting" }))["conversationId"].clone();
         for (more, kind) in self.refused_payloads() {
             self.refused("start_run", self.payload("SAY x", more.clone()), kind);
-            self.refused("send_conversation_message", message(&conversation, more.clone()), kind);
+            // The provider of a message is that of its conversation.
+            let mut fields = more.clone();
+            let own = fields.as_object_mut().unwrap().remove("provider").is_none();
+            let conversation = if own { &conversation } else { &other };
+            self.refused("send_conversation_message", message(conversation, fields), kind);
             self.refused("rerun", json!({ "runId": run, "overrides": more }), kind);
         }
         for broken in &self.contract_host.broken {

@@ -158,6 +158,7 @@ pub(crate) fn conclude(
         answer: place.clone(),
         ..AttemptOutcome::new(reason, message)
     };
+    let is_session_end = side == StopReason::SessionEnded;
     let ended_by_host = |side| match side {
         StopReason::Canceled => Some(base(EndReason::Canceled, "the run was canceled".to_owned())),
         StopReason::TimedOut => Some(AttemptOutcome {
@@ -180,7 +181,10 @@ pub(crate) fn conclude(
         let reason = broken.unwrap_or_default();
         return base(EndReason::PluginFailed, format!("nothing can read the CLI's output: {reason}"));
     };
-    if let Some(failure) = outcome.failure {
+    // A turn that did not end in time when the session was ended is no failure of the session.
+    let ended_on_purpose =
+        |failure: &plugin::Failure| is_session_end && failure.kind == plugin::FailureKind::Incomplete;
+    if let Some(failure) = outcome.failure.filter(|failure| !ended_on_purpose(failure)) {
         let reason = failure_reason(failure.kind);
         let retry = failure.retry.or(limited.filter(|_| reason == EndReason::RateLimited));
         return AttemptOutcome {

@@ -6,10 +6,12 @@
 mod approval_request;
 mod approvals;
 mod commands;
+mod edited_call;
 mod pending_requests;
 mod protocol_requests;
 mod session_state;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,6 +121,11 @@ struct OutputLoop<'a> {
     cwd: &'a Path,
     fallback: Fallback,
     approval_limit: Duration,
+    /// Requests of the CLI that were not handled yet, and whether one is being handled.
+    asked: VecDeque<plugin::Semantic>,
+    deciding: bool,
+    /// Decisions so far that no user has made.
+    decisions: u64,
     /// Requests of the CLI that wait for a user.
     pending: PendingRequests,
     /// Requests to the CLI that it has not answered.
@@ -179,6 +186,9 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         cwd: parts.interaction.cwd,
         fallback: parts.interaction.fallback,
         approval_limit: parts.interaction.approval_limit,
+        asked: VecDeque::new(),
+        deciding: false,
+        decisions: 0,
         pending: PendingRequests::default(),
         requests: ProtocolRequests::default(),
         session: parts.interaction.idle_limit.map(|limit| SessionState::new(limit, started)),

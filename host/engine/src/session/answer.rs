@@ -62,8 +62,8 @@ pub(crate) fn check(approval: &Approval, params: &AnswerApprovalParams) -> Resul
             wrong("/input", "the CLI does not accept another input for this approval".to_owned());
         } else if !input.is_object() {
             wrong("/input", "must be an object".to_owned());
-        } else if let Some(pointer) = placeholder(input, "/input") {
-            wrong(&pointer, "contains a redacted value; write the value itself".to_owned());
+        } else if let Some((pointer, _)) = texts(input).into_iter().find(|(_, text)| text.contains(PLACEHOLDER)) {
+            wrong(&format!("/input{pointer}"), "contains a redacted value; write the value itself".to_owned());
         }
     } else if approval.kind == ApprovalKind::Elicitation && allow {
         wrong("/input", "required: the filled-in form".to_owned());
@@ -89,17 +89,27 @@ pub(crate) fn check(approval: &Approval, params: &AnswerApprovalParams) -> Resul
     })
 }
 
-/// The pointer of the first text with a redacted value.
-fn placeholder(value: &Value, pointer: &str) -> Option<String> {
+/// Every text of a document with its pointer, in order.
+pub(crate) fn texts(value: &Value) -> Vec<(String, &str)> {
+    let mut found = Vec::new();
+    collect_texts(value, "", &mut found);
+    found
+}
+
+fn collect_texts<'v>(value: &'v Value, pointer: &str, found: &mut Vec<(String, &'v str)>) {
     match value {
-        Value::String(text) => text.contains(PLACEHOLDER).then(|| pointer.to_owned()),
+        Value::String(text) => found.push((pointer.to_owned(), text)),
         Value::Array(items) => {
-            items.iter().enumerate().find_map(|(index, item)| placeholder(item, &format!("{pointer}/{index}")))
+            for (index, item) in items.iter().enumerate() {
+                collect_texts(item, &format!("{pointer}/{index}"), found);
+            }
         }
-        Value::Object(members) => members
-            .iter()
-            .find_map(|(name, member)| placeholder(member, &format!("{pointer}/{}", escape_pointer(name)))),
-        _ => None,
+        Value::Object(members) => {
+            for (name, member) in members {
+                collect_texts(member, &format!("{pointer}/{}", escape_pointer(name)), found);
+            }
+        }
+        _ => {}
     }
 }
 

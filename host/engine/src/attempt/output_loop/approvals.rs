@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::OutputLoop;
 use super::approval_request::{OpenApproval, Phase, RequestFacts, approval};
+use super::edited_call::edited_call;
 use super::pending_requests::{Decided, MAX_PENDING, PendingRequest};
 use crate::attempt::event_translator::tool_use;
 use crate::attempt::outcome::StopReason;
@@ -22,6 +23,12 @@ use ostler_protocol::{
     ErrorKind, Finding, Payload, PolicyAudit, Semantic, Verdict,
 };
 use ostler_test_hooks::clock;
+
+/// Requests that a step of the plugin, and the answers to them, may cause.
+const MAX_REQUESTS_OF_STEP: usize = 1000;
+
+/// Decisions of an attempt without a user that are recorded in the audit trail.
+const MAX_AUDITED: u64 = 10_000;
 
 /// What is decided when no policy objects and the CLI asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +90,29 @@ impl Settled {
 }
 
 impl OutputLoop<'_> {
-    /// Handles the requests and withdrawals of a step, in their order.
+    /// Handles the requests and withdrawals of a step, in their order. A decision can cause further requests, which are handled
+    /// after those that came before.
     pub(super) fn on_requests(&mut self, events: Vec<plugin::Semantic>) {
-        for event in events {
+        self.asked.extend(events);
+        if self.deciding {
+            return;
+        }
+        self.deciding = true;
+        let mut handled = 0;
+        while let Some(event) = self.asked.pop_front() {
+            handled += 1;
+            if handled > MAX_REQUESTS_OF_STEP {
+                self.asked.clear();
+                self.end_child(StopReason::Unresponsive("the CLI asks for decisions without end".to_owned()));
+                break;
+            }
             match event {
                 plugin::Semantic::ApprovalRequested(request) => self.on_request(&request),
                 plugin::Semantic::ApprovalWithdrawn(request) => self.on_withdrawn(&request),
                 _ => {}
             }
         }
+        self.deciding = false;
     }
 
     fn on_request(&mut self, request: &plugin::ApprovalRequest) {
@@ -181,12 +202,13 @@ impl OutputLoop<'_> {
             call: request.call.id.clone(),
             key: (facts.phase == Phase::Use).then(|| use_key(&request.call)),
             kind,
+            editable: facts.editable.then(|| Box::new(request.call.clone())),
             expires: Instant::now() + self.approval_limit,
         };
         if let Some(replaced) = self.pending.add(pending, Instant::now()) {
             self.withdraw(replaced.id);
         }
-        self.sink.store(self.recorder.event(&Payload::Semantic(event)));
+        self.sink.store_within_quota(self.recorder.event(&Payload::Semantic(event)));
         self.approvals.open(approval, self.active_run);
     }
 
@@ -210,7 +232,11 @@ impl OutputLoop<'_> {
             let message = format!("nobody answered within {seconds} s");
             let decision = plugin::Decision { allow: false, message: Some(message), input: None, stop_turn: false };
             if let Err(error) = self.answer(id, &decision, ApprovalDecider::Timeout, None) {
-                tracing::debug!(run = %self.run, %error, "an expired approval was not denied");
+                // The CLI would wait for ever.
+                self.pending.take(id, Instant::now());
+                self.withdraw(id);
+                let message = format!("the CLI waits for a decision and does not take a denial: {}", error.message);
+                self.end_child(StopReason::Unresponsive(message));
             }
         }
     }
@@ -229,6 +255,7 @@ impl OutputLoop<'_> {
         let Some(pending) = self.pending.get(id).cloned() else {
             return Err(ApiError::new(ErrorKind::Conflict, "the approval is closed"));
         };
+        self.judge_edit(&pending, decision)?;
         let step = self.try_guest(|transcript| transcript.decide(&pending.request, decision))?;
         if let Some((_, waited)) = self.pending.take(id, Instant::now()) {
             self.deadline += waited;
@@ -257,6 +284,30 @@ impl OutputLoop<'_> {
         self.approvals.close(id, Closed::Decided(decided));
         self.take(Some(step));
         Ok(())
+    }
+
+    /// Asks the policies about an input with which a user replaces that of the agent: what was checked is what runs. A policy
+    /// that asks is satisfied, because the user has decided.
+    ///
+    /// # Errors
+    /// `POLICY_DENIED`; `INVALID_PARAMS` if the host cannot see what the new input does.
+    fn judge_edit(&mut self, pending: &PendingRequest, decision: &plugin::Decision) -> Result<(), ApiError> {
+        let (Some(call), Some(input)) = (&pending.editable, &decision.input) else { return Ok(()) };
+        let Some(edited) = edited_call(call, input) else {
+            let message =
+                "the policies cannot judge this input: the command or the file is not where the agent's input has it";
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/input"));
+        };
+        let in_time = self.may_evaluate();
+        let (decision, audit) = self.tools.decide(&edited, in_time);
+        let Some(denied) = decision.findings.iter().find(|finding| finding.verdict == Verdict::Deny) else {
+            return Ok(());
+        };
+        let mut error = ApiError::new(ErrorKind::PolicyDenied, denial(denied)).at("/input");
+        error.hint.clone_from(&denied.hint);
+        error.findings.clone_from(&decision.findings);
+        self.sink.store_within_quota(self.recorder.event(&Payload::PolicyAudit(audit)));
+        Err(error)
     }
 
     /// Passes a decision to the CLI that no user has made, and records it.
@@ -290,12 +341,21 @@ impl OutputLoop<'_> {
 
     /// Stores a decision: as an event of the run, as a record of the policies, and in the audit trail.
     fn record(&mut self, decided: &ApprovalDecision, kind: ApprovalKind, audit: Option<PolicyAudit>) {
-        let audit =
-            PolicyAudit { decision: Some(decided.clone()), ..audit.unwrap_or_else(|| self.tools.no_findings()) };
-        let event = Payload::Semantic(Semantic::ApprovalDecided(decided.clone()));
-        self.sink.store_all(vec![self.recorder.event(&event), self.recorder.event(&Payload::PolicyAudit(audit))]);
+        let verdict = || decided.decision.name().to_owned();
+        let audit = audit.unwrap_or_else(|| PolicyAudit { verdict: verdict(), ..self.tools.no_findings() });
+        let audit = PolicyAudit { decision: Some(decided.clone()), ..audit };
+        let event = self.recorder.event(&Payload::Semantic(Semantic::ApprovalDecided(decided.clone())));
+        let audit = self.recorder.event(&Payload::PolicyAudit(audit));
         // The audit trail has what a user has decided, under that user; the service writes it.
-        if decided.decided_by != ApprovalDecider::User {
+        if decided.decided_by == ApprovalDecider::User {
+            self.sink.store_all(vec![event, audit]);
+            return;
+        }
+        // A CLI may ask as often as it likes, and must not fill the disk.
+        self.sink.store_within_quota(event);
+        self.sink.store_within_quota(audit);
+        self.decisions += 1;
+        if self.decisions <= MAX_AUDITED {
             let entry = AuditEntry::new(AuditKind::Approval, &Actor::Host)
                 .run(self.run)
                 .fact("approval", decided.request_id.to_string())

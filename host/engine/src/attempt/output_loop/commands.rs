@@ -116,8 +116,14 @@ impl OutputLoop<'_> {
             let Some(session) = &mut self.session else { return };
             match session.advance(Instant::now(), self.linger) {
                 None => return,
-                // If the CLI can be interrupted only by a signal, it is stopped after the time limit.
-                Some(SessionAction::Interrupt) => _ = self.interrupt(),
+                Some(SessionAction::Interrupt) => {
+                    // If the CLI can be interrupted only by a signal, it is stopped after the time limit.
+                    if self.interrupt().is_err()
+                        && let Some(session) = &mut self.session
+                    {
+                        session.on_interrupt(Instant::now());
+                    }
+                }
                 Some(SessionAction::CloseInput) => self.child.close_stdin(),
                 Some(SessionAction::Stop) => self.end_child(StopReason::SessionEnded),
                 Some(SessionAction::Unresponsive) => {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use ostler_plugin_host::types::ToolCall;
 use ostler_protocol::{ApprovalDecider, ApprovalId, ApprovalKind, ApprovalVerdict};
 
 /// Requests that wait for a user at a time. A further one is denied.
@@ -22,6 +23,8 @@ pub(crate) struct PendingRequest {
     /// Under what the answer is remembered, if the CLI will ask about the same use again.
     pub(crate) key: Option<String>,
     pub(crate) kind: ApprovalKind,
+    /// The tool use, if a user may replace its input.
+    pub(crate) editable: Option<Box<ToolCall>>,
     pub(crate) expires: Instant,
 }
 
@@ -135,6 +138,7 @@ mod tests {
             call: format!("call-{name}"),
             key: None,
             kind: ApprovalKind::Command,
+            editable: None,
             expires,
         }
     }

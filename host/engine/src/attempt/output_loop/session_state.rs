@@ -9,6 +9,9 @@ use ostler_protocol::SessionEnd;
 
 const STATE: &str = "session-state";
 
+/// Time after which an interrupt that has not ended the turn is repeated.
+const INTERRUPT_AGAIN: Duration = Duration::from_secs(1);
+
 /// Time limit for a turn to end after it was interrupted. The protocol's own answer has an earlier deadline.
 pub(crate) const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -19,9 +22,17 @@ pub(crate) struct SessionState {
     idle_limit: Duration,
     /// Since when the session is idle.
     idle_since: Instant,
-    /// Until when an interrupted turn must end.
-    interrupted_until: Option<Instant>,
+    interrupt: Option<Interrupt>,
     end: Option<Ending>,
+}
+
+/// A turn that is being interrupted.
+#[derive(Debug)]
+struct Interrupt {
+    /// When the plugin is asked again: a message may have been sent whose turn has not begun.
+    again: Instant,
+    /// Until when the turn must end.
+    until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +50,6 @@ enum Activity {
 #[derive(Debug)]
 struct Ending {
     reason: SessionEnd,
-    /// Whether the turn that was running was interrupted.
-    interrupted: bool,
     /// Whether the input was closed.
     input_closed: bool,
     /// When the CLI is ended with signals.
@@ -71,7 +80,7 @@ struct StateFields {
 impl SessionState {
     /// A session that is being opened.
     pub(crate) const fn new(idle_limit: Duration, now: Instant) -> Self {
-        Self { activity: Activity::Running, idle_limit, idle_since: now, interrupted_until: None, end: None }
+        Self { activity: Activity::Running, idle_limit, idle_since: now, interrupt: None, end: None }
     }
 
     /// Takes the events about the state out of a step.
@@ -94,7 +103,7 @@ impl SessionState {
                 self.idle_since = now;
             }
             self.activity = Activity::Idle { background };
-            self.interrupted_until = None;
+            self.interrupt = None;
         } else {
             self.activity = Activity::Running;
         }
@@ -112,7 +121,8 @@ impl SessionState {
 
     /// A turn is being interrupted.
     pub(crate) fn on_interrupt(&mut self, now: Instant) {
-        self.interrupted_until.get_or_insert(now + INTERRUPT_LIMIT);
+        let again = now + INTERRUPT_AGAIN;
+        self.interrupt.get_or_insert(Interrupt { again, until: now + INTERRUPT_LIMIT }).again = again;
     }
 
     /// Why the session ends, if its end has begun.
@@ -123,7 +133,7 @@ impl SessionState {
     /// Begins the end of the session. The first reason counts. Call [`advance`](Self::advance) afterwards.
     pub(crate) fn end(&mut self, reason: SessionEnd, now: Instant) {
         let until = now + INTERRUPT_LIMIT;
-        self.end.get_or_insert(Ending { reason, interrupted: false, input_closed: false, until });
+        self.end.get_or_insert(Ending { reason, input_closed: false, until });
     }
 
     /// When [`advance`](Self::advance) has something to do although nothing happens. While a user is asked, the session is
@@ -134,18 +144,24 @@ impl SessionState {
             _ => None,
         };
         let ending = self.end.as_ref().map(|ending| ending.until);
-        [idle, ending, self.interrupted_until].into_iter().flatten().min()
+        let interrupt = self.interrupt.as_ref().map(|interrupt| interrupt.until.min(interrupt.again));
+        [idle, ending, interrupt].into_iter().flatten().min()
     }
 
     /// The next step: at a deadline, and whenever the state may have changed. `linger` is the time that the CLI has to end
     /// by itself after its input was closed.
     pub(crate) fn advance(&mut self, now: Instant, linger: Duration) -> Option<SessionAction> {
-        let activity = self.activity;
+        let running = self.is_running();
+        let interrupt_again = running && self.interrupt.as_ref().is_none_or(|interrupt| now >= interrupt.again);
         let Some(ending) = &mut self.end else {
-            return self.interrupted_until.is_some_and(|until| now >= until).then_some(SessionAction::Unresponsive);
+            let interrupt = self.interrupt.as_ref()?;
+            if now >= interrupt.until {
+                return Some(SessionAction::Unresponsive);
+            }
+            return interrupt_again.then_some(SessionAction::Interrupt);
         };
         let late = now >= ending.until;
-        let close_input = match activity {
+        let close_input = match self.activity {
             Activity::Idle { background } => !ending.input_closed && (background == 0 || late),
             Activity::Running => false,
         };
@@ -157,9 +173,7 @@ impl SessionState {
         if late {
             return Some(SessionAction::Stop);
         }
-        let interrupt = activity == Activity::Running && !ending.input_closed && !ending.interrupted;
-        ending.interrupted |= interrupt;
-        interrupt.then_some(SessionAction::Interrupt)
+        (interrupt_again && !ending.input_closed).then_some(SessionAction::Interrupt)
     }
 
     /// Whether the session has been idle for too long.
@@ -228,7 +242,11 @@ mod tests {
         let mut session = SessionState::new(IDLE, now);
         session.end(SessionEnd::Ended, now);
         assert_eq!(session.advance(now, LINGER), Some(SessionAction::Interrupt));
-        assert_eq!(session.advance(now, LINGER), None, "once");
+        session.on_interrupt(now);
+        assert_eq!(session.advance(now, LINGER), None);
+        let later = now + INTERRUPT_AGAIN;
+        assert_eq!(session.deadline(false), Some(later));
+        assert_eq!(session.advance(later, LINGER), Some(SessionAction::Interrupt), "the turn may have begun just now");
         let mut hanging = SessionState::new(IDLE, now);
         hanging.end(SessionEnd::Ended, now);
         assert_eq!(hanging.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::Stop));
@@ -242,8 +260,12 @@ mod tests {
         let now = Instant::now();
         let mut session = SessionState::new(IDLE, now);
         session.on_interrupt(now);
-        assert_eq!(session.deadline(false), Some(now + INTERRUPT_LIMIT));
+        assert_eq!(session.deadline(false), Some(now + INTERRUPT_AGAIN));
         assert_eq!(session.advance(now, LINGER), None);
+        let again = now + INTERRUPT_AGAIN;
+        assert_eq!(session.advance(again, LINGER), Some(SessionAction::Interrupt));
+        session.on_interrupt(again);
+        assert_eq!(session.advance(again, LINGER), None);
         assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::Unresponsive));
         idle(&mut session, 0, now);
         assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), None);

@@ -190,7 +190,8 @@ impl<'a> ToolUses<'a> {
 
     /// The record of a decision that no policy was asked about.
     pub(crate) fn no_findings(&self) -> PolicyAudit {
-        self.question.audit(&Action::Tool(unknown_tool()), &PolicyDecision::default())
+        let audit = self.question.audit(&Action::Tool(unknown_tool()), &PolicyDecision::default());
+        PolicyAudit { tool: None, ..audit }
     }
 
     fn judge(&mut self, call: ToolCall, judges: bool, in_time: bool) -> (Action, PolicyDecision) {
