@@ -26,6 +26,7 @@ mod cancel;
 mod capabilities;
 mod conversation;
 mod document;
+mod event_stream;
 mod export;
 mod features;
 mod grants;
@@ -83,6 +84,7 @@ pub use audit::{AuditEntry, AuditLog};
 pub use cancel::Canceler;
 pub use capabilities::Capabilities;
 pub use conversation::Conversations;
+pub use event_stream::{EventStream, EventStreams, PageReader};
 pub use export::Exporter;
 pub use grants::GrantStore;
 pub use queries::RunQueries;
@@ -104,6 +106,9 @@ pub use status::StatusReporter;
 pub use submit::Submitter;
 pub use submit::profile::Profiles;
 pub use tokens::ProviderTokens;
+
+/// Whether a process that connects to the host belongs to a run.
+pub use ostler_runner::{Standing, standing_of_peer};
 
 /// The parts of an engine.
 pub struct Parts {
@@ -155,6 +160,7 @@ pub struct Engine {
     attempts: Arc<AttemptRunner>,
     canceler: Canceler,
     runs: RunQueries,
+    streams: EventStreams,
     exporter: Exporter,
     retention: Arc<RetentionService>,
     reloader: Arc<Reloader>,
@@ -214,6 +220,7 @@ impl Engine {
         let grants = GrantStore::new(storage.clone());
         let approvals = Approvals::default();
         let runs = RunQueries::new(storage.clone(), Arc::clone(&dispatcher), approvals.clone());
+        let streams = EventStreams::new(storage.clone());
         let audit = AuditLog::open(&paths.data_dir, storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let environment = attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok());
@@ -341,7 +348,7 @@ impl Engine {
                 seal_key: sealer.key_file().to_owned(),
                 started_at: clock::now(),
                 background: parts.background,
-                subscribers: Arc::default(),
+                streams: streams.clone(),
                 http: OnceLock::new(),
             },
             shutdown: Shutdown::new(
@@ -364,6 +371,7 @@ impl Engine {
             dispatcher,
             attempts,
             runs,
+            streams,
             retention,
             reloader,
         }))
@@ -510,10 +518,10 @@ impl Engine {
         &self.retention
     }
 
-    /// The database.
+    /// Event streams.
     #[must_use]
-    pub const fn storage(&self) -> &Storage {
-        &self.storage
+    pub const fn event_streams(&self) -> &EventStreams {
+        &self.streams
     }
 
     /// Activates changed files.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use ostler_config::Paths;
 use ostler_protocol::methods::{HttpStatus, PROTOCOL, Status};
 use ostler_storage::Storage;
 
+use crate::event_stream::EventStreams;
 use crate::queue::dispatch::Dispatcher;
 use crate::redactors::Redactors;
 use crate::sandbox::SandboxService;
@@ -32,8 +32,7 @@ pub struct StatusReporter {
     pub(crate) started_at: Timestamp,
     /// Whether the host ends by itself when it is idle.
     pub(crate) background: bool,
-    /// Number of open event streams.
-    pub(crate) subscribers: Arc<AtomicUsize>,
+    pub(crate) streams: EventStreams,
     /// Where the API is available over TCP, if it is.
     pub(crate) http: OnceLock<HttpStatus>,
 }
@@ -54,12 +53,6 @@ impl StatusReporter {
     pub fn report_problem(&self, problem: String) {
         tracing::warn!(problem);
         self.reloads.report(problem);
-    }
-
-    /// The number of open event streams.
-    #[must_use]
-    pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.subscribers)
     }
 
     /// The status of the host.
@@ -91,7 +84,7 @@ impl StatusReporter {
             paused_providers: pauses.lanes.into_iter().collect(),
             global_limit: u32::try_from(active.config.scheduler.global).unwrap_or(u32::MAX),
             capacity: u32::try_from(active.config.scheduler.capacity).unwrap_or(u32::MAX),
-            subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
+            subscribers: self.streams.count() as u64,
             cursor: *self.storage.events_watch().borrow(),
             tokens_storable: token_store.is_ok(),
             token_store: token_store.unwrap_or_else(|error| format!("none: {}", error.message)),
@@ -109,6 +102,7 @@ mod tests {
 
     use super::*;
     use crate::test_support::{Fixture, SECRET, Services, enqueue};
+    use ostler_protocol::methods::SubscribeParams;
 
     #[test]
     fn status_counts_jobs_and_streams_and_names_problems_without_secrets() {
@@ -126,16 +120,16 @@ mod tests {
             seal_key: services.sealer.key_file().to_owned(),
             started_at: Timestamp::UNIX_EPOCH,
             background: true,
-            subscribers: Arc::default(),
+            streams: EventStreams::new(fixture.storage.clone()),
             http: OnceLock::new(),
         };
         enqueue(&services.dispatcher, fixture.insert_run("codex"), None);
-        reporter.subscriber_count().fetch_add(2, Ordering::Relaxed);
+        let streams = [(); 2].map(|()| reporter.streams.open(&SubscribeParams::default()).unwrap());
         reporter.report_problem(format!("failed to use {SECRET}"));
         let http = HttpStatus { url: "http://127.0.0.1:1".to_owned(), token_file: fixture.folder() };
         reporter.set_http(http.clone());
         let status = reporter.get();
-        assert_eq!((status.ready, status.running, status.subscribers), (1, 0, 2));
+        assert_eq!((status.ready, status.running, status.subscribers), (1, 0, streams.len() as u64));
         assert_eq!((status.background, status.http, status.data_folder), (true, Some(http), fixture.paths().data_dir));
         assert!(status.problems.contains(&"failed to use [REDACTED:test-key]".to_owned()), "{:?}", status.problems);
     }

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::http::Shared;
 use super::peer::Peer;
 use super::rpc::{self, Answer, Caller};
-use super::stream::{Follower, Opened, Step};
+use super::stream::{Follower, Step};
 use ostler_engine::Engine;
 use ostler_protocol::methods::{SubscribeParams, SubscribeResult};
 use ostler_protocol::{ApiError, ErrorKind, Event};
@@ -143,8 +143,8 @@ impl PendingSubscriptions {
         params: &SubscribeParams,
         peer: &Arc<Peer>,
     ) -> Result<SubscribeResult, ApiError> {
-        let (follower, Opened { after, truncated }) =
-            Follower::open(engine, params, true, self.streams.closing.clone(), Arc::clone(peer))?;
+        let follower = Follower::open(engine, params, true, self.streams.closing.clone(), Arc::clone(peer))?;
+        let (after, truncated) = (follower.after(), follower.truncated());
         let id = self.streams.last.fetch_add(1, Ordering::Relaxed) + 1;
         {
             let mut open = self.streams.open();

@@ -26,10 +26,9 @@ use super::http::{Shared, failure, router};
 use super::peer::Peer;
 use super::refusals::Refusals;
 use super::slots::Slots;
-use ostler_engine::{AuditEntry, Engine};
+use ostler_engine::{AuditEntry, Engine, Standing, standing_of_peer};
 use ostler_private_files::SocketAddress;
 use ostler_protocol::{Actor, ApiError, AuditKind, ErrorKind};
-use ostler_runner::{Standing, standing_of_peer};
 
 /// Time limit for the headers of a request.
 const HEADER_TIME: Duration = Duration::from_secs(10);

@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +13,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::peer::Peer;
-use ostler_engine::Engine;
+use ostler_engine::{Engine, EventStream};
 use ostler_protocol::methods::SubscribeParams;
-use ostler_protocol::{AccessClass, ApiError, ErrorKind, Event, Problem};
-use ostler_storage::{CursorCheck, EventFilter, ReadLimit};
+use ostler_protocol::{AccessClass, ApiError, Event, Problem};
 
 /// Interval of keep-alive comments on an idle stream, so that both sides notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -85,15 +83,6 @@ impl Request {
     }
 }
 
-/// Start of a stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opened {
-    /// The cursor after which the stream starts.
-    pub(super) after: u64,
-    /// The first stored event, if events after the requested cursor were deleted.
-    pub(super) truncated: Option<u64>,
-}
-
 /// The next item of a stream.
 pub(super) enum Step {
     /// Events in order.
@@ -102,86 +91,44 @@ pub(super) enum Step {
     Quiet,
 }
 
-/// Reads the events of a stream from storage, page by page.
+/// Reads the events of a stream, page by page.
 pub(super) struct Follower {
-    engine: Arc<Engine>,
-    filter: EventFilter,
-    after: u64,
+    events: EventStream,
     follow: bool,
-    committed: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
     peer: Arc<Peer>,
-    /// Counts the subscriber while it exists.
-    _subscriber: Subscriber,
 }
 
 impl Follower {
-    /// Finds the start of a stream. Reads storage, so it blocks briefly.
+    /// Opens a stream. Reads storage, so it blocks briefly.
     ///
     /// # Errors
-    /// `CONFLICT` for a cursor that the host never gave, `NOT_FOUND` for a run or a conversation that does not exist.
+    /// Those of [`EventStreams::open`](ostler_engine::EventStreams::open).
     pub(super) fn open(
         engine: &Arc<Engine>,
         params: &SubscribeParams,
         follow: bool,
         closing: watch::Receiver<bool>,
         peer: Arc<Peer>,
-    ) -> Result<(Self, Opened), ApiError> {
-        let storage = engine.storage();
-        let committed = storage.events_watch();
-        if let Some(run) = params.run_id {
-            let known = storage.read(|reader| reader.run_status(run))?;
-            known.ok_or_else(|| ApiError::not_found("run", run))?;
-        }
-        if let Some(conversation) = params.conversation_id {
-            let known = storage.read(|reader| reader.conversation(conversation))?;
-            known.ok_or_else(|| ApiError::not_found("conversation", conversation))?;
-        }
-        let mut truncated = None;
-        let after = match params.after {
-            // The stream of a run or conversation starts at its first event, any other stream at the newest event.
-            None if params.run_id.is_some() || params.conversation_id.is_some() => 0,
-            None => *committed.borrow(),
-            Some(after) => {
-                match storage.read(|reader| reader.check_cursor(after, params.run_id)).map_err(ApiError::from)? {
-                    CursorCheck::Complete => {}
-                    CursorCheck::Truncated { first } => truncated = Some(first),
-                    CursorCheck::Unknown => {
-                        let message = format!("the host never gave the cursor {after}");
-                        let hint = "subscribe without a cursor, or from 0 to get everything that is kept";
-                        return Err(ApiError::new(ErrorKind::Conflict, message).hint(hint));
-                    }
-                }
-                after
-            }
-        };
-        let filter = EventFilter {
-            run_id: params.run_id,
-            conversation_id: params.conversation_id,
-            types: params.types.clone().unwrap_or_default(),
-        };
-        let subscriber = Subscriber::new(engine.status().subscriber_count());
-        let follower = Self {
-            engine: Arc::clone(engine),
-            filter,
-            after,
-            follow,
-            committed,
-            closing,
-            peer,
-            _subscriber: subscriber,
-        };
-        Ok((follower, Opened { after, truncated }))
+    ) -> Result<Self, ApiError> {
+        Ok(Self { events: engine.event_streams().open(params)?, follow, closing, peer })
+    }
+
+    /// The cursor after which the stream continues.
+    pub(super) const fn after(&self) -> u64 {
+        self.events.after()
+    }
+
+    /// The first stored event, if events after the requested cursor were deleted.
+    pub(super) const fn truncated(&self) -> Option<u64> {
+        self.events.truncated()
     }
 
     /// The next item. `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Option<Step> {
         loop {
-            self.committed.mark_unchanged();
-            let (engine, filter, after) = (Arc::clone(&self.engine), self.filter.clone(), self.after);
-            let read =
-                move || engine.storage().read(|reader| reader.events_after(after, &filter, ReadLimit::default()));
-            let page = match tokio::task::spawn_blocking(read).await {
+            let reader = self.events.page_reader();
+            let page = match tokio::task::spawn_blocking(move || reader.read()).await {
                 Ok(Ok(page)) => page,
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a subscriber cannot be served");
@@ -189,7 +136,7 @@ impl Follower {
                 }
                 Err(_) => return None,
             };
-            self.after = page.next;
+            self.events.advance(&page);
             // Check again, because the stream outlives the request that opened it.
             self.peer.require(AccessClass::Read, "an event stream").ok()?;
             if !page.events.is_empty() {
@@ -202,27 +149,12 @@ impl Follower {
                 return None;
             }
             tokio::select! {
-                changed = self.committed.changed() => changed.ok()?,
+                more = self.events.changed() => if !more { return None },
                 _ = self.closing.wait_for(|closing| *closing) => return None,
                 () = self.peer.ended() => return None,
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Step::Quiet),
             }
         }
-    }
-}
-
-struct Subscriber(Arc<AtomicUsize>);
-
-impl Subscriber {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -236,8 +168,8 @@ pub(super) fn open(
     closing: watch::Receiver<bool>,
     peer: Arc<Peer>,
 ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
-    let (follower, opened) = Follower::open(engine, &request.params, request.follow, closing, peer)?;
-    let preface = opened.truncated.map(|first| {
+    let follower = Follower::open(engine, &request.params, request.follow, closing, peer)?;
+    let preface = follower.truncated().map(|first| {
         let note = json!({"truncated": true, "first": first});
         Bytes::from(format!("event: truncated\ndata: {note}\n\n"))
     });
