@@ -75,6 +75,33 @@ fn deleted_run_leaves_no_text_in_any_file() {
 }
 
 #[test]
+fn deletion_that_a_crash_interrupts_is_completed_by_the_next_host() {
+    let mut host = TestHost::granted("");
+    let (of_run, of_chat) = ("Therizinosaurus", "Carcharodontosaurus");
+    host.file("prompt", long_prompt(of_run));
+    host.run(&["run", "rehearsal", "SAY other words"]).ok();
+    host.run(&["run", "rehearsal", "--file", "prompt"]).ok();
+    let run = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
+    let chat = host.run(&["chat", "new", "rehearsal", "--title", of_chat]).ok().stdout.trim().to_owned();
+    host.run(&["chat", "send", &chat, &format!("SAY {of_chat}")]).ok();
+    let delete: [(&str, &[&str]); 2] =
+        [(of_run, &["rm", "--yes", &run]), (of_chat, &["chat", "delete", "--yes", &chat])];
+    for (word, args) in delete {
+        host.stop();
+        host.set("OSTLER_FAILPOINT", "erase.deleted");
+        let died = host.run(args);
+        assert_ne!(died.code, 0, "{}", died.stdout);
+        host.unset("OSTLER_FAILPOINT");
+        host.ensure_running();
+        wait_until("files without the word", TIMEOUT, || files_with(&host, word).is_empty().then_some(()));
+    }
+    host.run(&["show", &run]).code(5);
+    host.run(&["chat", "show", &chat]).code(5);
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 1);
+    check_database(&host);
+}
+
+#[test]
 fn deleted_conversation_leaves_no_text_in_any_file() {
     let host = TestHost::granted("");
     let word = "Pachycephalosaurus";

@@ -6,13 +6,85 @@
 //! before. Erasing therefore takes four steps: the deletion itself ([`WriteTx::erasing`]), the words in the search index
 //! ([`WriteTx::purge_texts`]), the unused parts of pages ([`WriteTx::clear_unused`]), and the log
 //! ([`Storage::empty_log`](super::Storage::empty_log)).
+//!
+//! A host that dies between these steps leaves a row in `pending_erasures`, which the transaction that begins the deletion
+//! has written. The next host completes the deletion.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, params};
+
+use ostler_protocol::{ConversationId, RunId};
 
 use super::StorageError;
+use super::reader::Reader;
+use super::rows::{damaged, id_of};
 use super::tx::WriteTx;
 
+/// A deletion on request whose data is not erased from the files yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingErasure {
+    /// Of a run.
+    Run(RunId),
+    /// Of a conversation with all its runs.
+    Conversation(ConversationId),
+}
+
+impl PendingErasure {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Conversation(_) => "conversation",
+        }
+    }
+
+    fn id(&self) -> &[u8] {
+        match self {
+            Self::Run(id) => id.as_uuid().as_bytes(),
+            Self::Conversation(id) => id.as_uuid().as_bytes(),
+        }
+    }
+}
+
+impl Reader {
+    /// The deletions that are not complete.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn pending_erasures(&self) -> Result<Vec<PendingErasure>, StorageError> {
+        let pending = self
+            .conn
+            .prepare_cached("SELECT kind, id FROM pending_erasures")?
+            .query_map([], |row| match row.get_ref("kind")?.as_str().map_err(|_| damaged("a kind"))? {
+                "run" => id_of(row, "id").map(PendingErasure::Run),
+                "conversation" => id_of(row, "id").map(PendingErasure::Conversation),
+                _ => Err(damaged("a kind")),
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(pending)
+    }
+}
+
 impl WriteTx<'_> {
+    /// Records that a deletion has begun. Call it in the transaction that begins it.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn begin_erasure(&mut self, erasure: PendingErasure) -> Result<(), StorageError> {
+        self.execute(
+            "INSERT OR IGNORE INTO pending_erasures (kind, id) VALUES (?1, ?2)",
+            params![erasure.kind(), erasure.id()],
+        )?;
+        Ok(())
+    }
+
+    /// Records that all deletions are complete.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn end_erasures(&mut self) -> Result<(), StorageError> {
+        self.execute("DELETE FROM pending_erasures", [])?;
+        Ok(())
+    }
+
     /// Deletes, and makes the writer truncate the log soon after the transaction.
     ///
     /// # Errors

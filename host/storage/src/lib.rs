@@ -65,6 +65,7 @@ use tokio::sync::watch;
 
 pub use access::StoredAccessToken;
 pub use audit::{AuditFilter, AuditKey, NewAudit};
+pub use erase::PendingErasure;
 pub use error::{StorageError, StorageErrorKind};
 pub use output::Output;
 pub use pauses::StoredPauses;

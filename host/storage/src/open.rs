@@ -29,6 +29,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0008_search_without_spaces.sql")),
     M::up(include_str!("migrations/0009_host_state.sql")),
     M::up(include_str!("migrations/0010_failures.sql")),
+    M::up(include_str!("migrations/0011_pending_erasures.sql")),
 ];
 
 /// Tables without which no run can be resumed: checked at every start, because they are small.

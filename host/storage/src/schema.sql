@@ -208,6 +208,15 @@ CREATE TABLE deleted_events (
     through_cursor INTEGER NOT NULL
 ) STRICT;
 
+-- Deletions on request whose data is not erased from the files yet. A row is written in the transaction that begins the
+-- deletion, so that the next host completes it.
+CREATE TABLE pending_erasures (
+    -- 'run', 'conversation'
+    kind TEXT NOT NULL,
+    id BLOB NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
 -- Folders in which runs may work.
 CREATE TABLE workspace_grants (
     path TEXT PRIMARY KEY NOT NULL,

@@ -15,6 +15,7 @@
 //! | `end` | the transaction that ends a run |
 //! | `requeue` | the transaction that puts a run back for its next attempt |
 //! | `recover` | the runs of an earlier host are resumed; `recover.settled`: once for each run that ended with it |
+//! | `erase.deleted` | the copies of deleted rows are overwritten |
 //! | `commit` | any transaction of the writer; after it, before any notification |
 
 /// Marks the point with this name.

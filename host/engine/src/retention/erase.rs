@@ -1,8 +1,10 @@
-//! Deleting a run or a conversation because somebody asks for it: nothing of it stays in the host's files.
+//! Deletes a run or a conversation on request, so that nothing of it stays in the host's files.
+//!
+//! The database records that a deletion has begun until it is complete. A deletion that was interrupted, by an error or by
+//! the end of the host, is completed at the next start, after an hour, or by the next deletion.
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +13,8 @@ use super::{BATCH, Deletion, INDEX_PAGES, RetentionService, VACUUM_PAGES};
 use crate::record::now;
 use ostler_protocol::methods::{DeletedConversation, DeletedRun};
 use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId, RunStatus};
-use ostler_storage::{Durability, StorageErrorKind};
+use ostler_storage::{Durability, PendingErasure, StorageErrorKind, WriteTx};
+use ostler_test_hooks::failpoint;
 
 /// How long a reader may keep the write-ahead log from being emptied before the answer goes out without that.
 const LOG_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -26,9 +29,7 @@ impl RetentionService {
     /// `NOT_FOUND`, and `CONFLICT` for a run that has not ended.
     pub fn delete_run(&self, run: RunId) -> Result<DeletedRun, ApiError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.remains.load(Ordering::Relaxed) {
-            self.erase_remains()?;
-        }
+        self.complete_pending()?;
         let status = self.storage.read(|reader| reader.run_status(run))?;
         let status = status.ok_or_else(|| unknown_run(run))?;
         if !status.ended() {
@@ -46,9 +47,7 @@ impl RetentionService {
     /// `NOT_FOUND`, and `CONFLICT` where one of its runs has not ended; then nothing has changed.
     pub fn delete_conversation(&self, id: ConversationId) -> Result<DeletedConversation, ApiError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.remains.load(Ordering::Relaxed) {
-            self.erase_remains()?;
-        }
+        self.complete_pending()?;
         let at = now();
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             let mut conversation = tx.conversation(id)?;
@@ -59,6 +58,7 @@ impl RetentionService {
                 conversation.archived_at = Some(at);
                 tx.update_conversation(&conversation)?;
             }
+            tx.begin_erasure(PendingErasure::Conversation(id))?;
             Ok(true)
         });
         let closed = write.wait().map_err(|error| match error.kind() {
@@ -71,28 +71,50 @@ impl RetentionService {
             return Err(ApiError::new(ErrorKind::Conflict, format!("a run of the conversation {id} has not ended"))
                 .hint(format!("`get_conversation({id})` shows it, `cancel_run` cancels it")));
         }
-        let runs = self.storage.read(|reader| reader.conversation_runs(id))?;
         let mut files_left = Vec::new();
-        self.erase_runs(&runs, &mut files_left)?;
-        let write = self
-            .storage
-            .write(Durability::Full, move |tx| tx.erasing(|tx| tx.delete_quiet_conversation(id, Timestamp::MAX)));
-        if !write.wait()? {
+        let (runs, deleted) = self.erase_conversation(id, &mut files_left)?;
+        self.erase_remains()?;
+        if !deleted {
             let message = format!("somebody has sent a message to the conversation {id} while it was deleted");
             return Err(ApiError::new(ErrorKind::Conflict, message).hint("try again when it has been answered"));
         }
-        self.erase_remains()?;
-        Ok(DeletedConversation { conversation_id: id, runs: runs.len() as u64, files_left })
+        Ok(DeletedConversation { conversation_id: id, runs: runs as u64, files_left })
     }
 
-    /// Erases what an earlier deletion has left behind, if it failed after its first step.
+    /// Completes deletions that were interrupted.
     pub(super) fn finish_erasing(&self) -> Result<(), ApiError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.remains.load(Ordering::Relaxed) { self.erase_remains() } else { Ok(()) }
+        self.complete_pending()
+    }
+
+    /// The same for a caller that holds the lock.
+    fn complete_pending(&self) -> Result<(), ApiError> {
+        let pending = self.storage.read(ostler_storage::Reader::pending_erasures)?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(count = pending.len(), "completing deletions that were interrupted");
+        for erasure in pending {
+            // The deletion itself reports files that could not be deleted in the log.
+            match erasure {
+                PendingErasure::Run(run) => self.erase_runs(&[run], &mut Vec::new())?,
+                PendingErasure::Conversation(id) => _ = self.erase_conversation(id, &mut Vec::new())?,
+            }
+        }
+        self.erase_remains()
+    }
+
+    /// Deletes the rows of a conversation. Returns the number of its runs, and false if a message has arrived meanwhile.
+    fn erase_conversation(&self, id: ConversationId, files_left: &mut Vec<PathBuf>) -> Result<(usize, bool), ApiError> {
+        let runs = self.storage.read(|reader| reader.conversation_runs(id))?;
+        self.erase_runs(&runs, files_left)?;
+        let write = self
+            .storage
+            .write(Durability::Full, move |tx| tx.erasing(|tx| tx.delete_quiet_conversation(id, Timestamp::MAX)));
+        Ok((runs.len(), write.wait()?))
     }
 
     fn erase_runs(&self, runs: &[RunId], files_left: &mut Vec<PathBuf>) -> Result<(), ApiError> {
-        self.remains.store(true, Ordering::Relaxed);
         for runs in runs.chunks(BATCH) {
             if !self.delete_runs(runs, Deletion::Erasing, files_left)? {
                 return Err(ending());
@@ -104,6 +126,7 @@ impl RetentionService {
     /// What deleted rows leave behind: words in the search index, free pages, copies in the unused part of pages, the
     /// write-ahead log.
     fn erase_remains(&self) -> Result<(), ApiError> {
+        failpoint::reach("erase.deleted");
         let purge =
             || self.storage.write(Durability::Batched, |tx| tx.erasing(|tx| tx.purge_texts(INDEX_PAGES))).wait();
         let vacuum = || Ok(self.storage.write(Durability::Batched, |tx| tx.vacuum(VACUUM_PAGES)).wait()? == 0);
@@ -122,10 +145,11 @@ impl RetentionService {
             return Err(ending());
         }
         if !self.storage.empty_log(LOG_TIME_LIMIT)? {
-            tracing::warn!("the write-ahead log could not be emptied of what was deleted yet; it is tried again");
+            tracing::warn!("a reader keeps deleted data in the write-ahead log; it is emptied later");
+            return Ok(());
         }
-        self.remains.store(false, Ordering::Relaxed);
-        Ok(())
+        let write = self.storage.write(Durability::Full, |tx| tx.erasing(WriteTx::end_erasures));
+        Ok(write.wait()?)
     }
 }
 
@@ -197,6 +221,29 @@ mod tests {
         assert!(found() > 0);
         service.delete_run(run).unwrap();
         assert_eq!(found(), 0);
+    }
+
+    #[test]
+    fn deletion_that_was_interrupted_is_completed_by_the_next_service() {
+        let fixture = Fixture::new();
+        let [run, of_chat] = [(); 2].map(|()| fixture.insert_run("codex"));
+        let id = insert_conversation(&fixture);
+        fixture.write(move |tx| tx.link_conversation(id, of_chat, now()));
+        for run in [run, of_chat] {
+            fixture.end_run(run, now(), Some("an unmistakable answer"));
+        }
+        // As if the host had died after the transaction that begins the deletion.
+        for erasure in [PendingErasure::Run(run), PendingErasure::Conversation(id)] {
+            fixture.write(move |tx| tx.begin_erasure(erasure));
+        }
+        service(&fixture).finish_erasing().unwrap();
+        let files = std::fs::read_dir(fixture.folder()).unwrap().map(|file| file.unwrap().path());
+        let with_text =
+            files.filter(|file| memchr::memmem::find(&std::fs::read(file).unwrap(), b"unmistakable").is_some());
+        assert_eq!(with_text.count(), 0);
+        assert_eq!((fixture.status_of(run), fixture.status_of(of_chat)), (None, None));
+        assert!(fixture.storage.read(|reader| reader.conversation(id)).unwrap().is_none());
+        assert_eq!(fixture.storage.read(ostler_storage::Reader::pending_erasures).unwrap(), []);
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod plan;
 mod policy;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,9 @@ use ostler_protocol::{
     ApiError, ConversationId, ErrorKind, Problem, RetentionItem, RetentionPolicy, RetentionReport, RetentionScopeKind,
     RunId,
 };
-use ostler_storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, Storage, StorageError};
+use ostler_storage::{
+    Durability, PendingErasure, Reader, RetentionRow, RetentionScope, RunFilter, Slice, Storage, StorageError,
+};
 use ostler_test_hooks::clock;
 
 use plan::{Plan, Usage, before, survey};
@@ -53,8 +54,6 @@ pub struct RetentionService {
     config: CurrentConfig,
     /// Held while something is deleted: one at a time.
     applying: Mutex<()>,
-    /// Whether something was deleted on request whose remains are not erased yet: the caller's next try finds no run.
-    remains: AtomicBool,
     results: Mutex<Results>,
     schedule: Arc<Schedule>,
 }
@@ -152,14 +151,7 @@ impl Drop for Running {
 
 impl RetentionService {
     pub(crate) fn new(storage: Storage, config: CurrentConfig) -> Self {
-        Self {
-            storage,
-            config,
-            applying: Mutex::default(),
-            remains: AtomicBool::new(false),
-            results: Mutex::default(),
-            schedule: Arc::default(),
-        }
+        Self { storage, config, applying: Mutex::default(), results: Mutex::default(), schedule: Arc::default() }
     }
 
     fn results(&self) -> MutexGuard<'_, Results> {
@@ -464,7 +456,12 @@ impl RetentionService {
             let runs = left.clone();
             let write = self.storage.write(Durability::Batched, move |tx| match how {
                 Deletion::Plain => tx.delete_runs(&runs, SLICE),
-                Deletion::Erasing => tx.erasing(|tx| tx.delete_runs(&runs, SLICE)),
+                Deletion::Erasing => tx.erasing(|tx| {
+                    for run in &runs {
+                        tx.begin_erasure(PendingErasure::Run(*run))?;
+                    }
+                    tx.delete_runs(&runs, SLICE)
+                }),
             });
             let gone = write.wait()?;
             left.drain(..gone.min(left.len()));

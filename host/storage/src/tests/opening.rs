@@ -41,6 +41,7 @@ fn pauses_and_deleted_events_of_an_older_database_are_kept() {
     let conn = Connection::open(home.path()).unwrap();
     conn.execute_batch(
         r#"DROP TABLE queue_state; DROP TABLE paused_providers; DROP TABLE deleted_events; DROP TABLE last_boot;
+        DROP TABLE open_failures; DROP TABLE pending_erasures;
         PRAGMA user_version = 8;
         INSERT INTO settings VALUES ('.queue_paused', '{"all": true, "providers": ["codex", "x"], "change": 7}', 1),
             ('.deleted_through', '42', 1), ('.boot', '"a boot"', 1), ('/scheduler/global', '3', 1);"#,

@@ -139,6 +139,7 @@ fn texts_indexed_by_an_earlier_version_are_indexed_again_and_counted_once() {
          CREATE INDEX runs_to_index ON runs (num) WHERE indexed = 0;
          CREATE INDEX conversations_to_index ON conversations (num) WHERE indexed = 0;
          DROP TABLE queue_state; DROP TABLE paused_providers; DROP TABLE deleted_events; DROP TABLE last_boot;
+         DROP TABLE open_failures; DROP TABLE pending_erasures;
          PRAGMA user_version = 7;",
     )
     .unwrap();
