@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
 
 use ostler_plugin::provider::{Channel, RunMode, StopSignal};
 use ostler_provider_kit_testing::captures::read_one;
