@@ -50,6 +50,11 @@ impl Denials {
         self.report(id, name, subject(&items::call(id, name, input, None)), None)
     }
 
+    /// The host has denied a tool use itself.
+    pub(crate) fn known(&mut self, id: String) {
+        keep(&mut self.reported, id);
+    }
+
     fn report(&mut self, id: &str, name: &str, subject: Option<String>, reason: Option<&str>) -> Option<Notice> {
         if self.reported.iter().any(|known| known == id) {
             return None;

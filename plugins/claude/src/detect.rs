@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_plugin::Error;
-use ostler_plugin::provider::{Capabilities, NameValue, Probe, ProbeResult};
+use ostler_plugin::provider::{Capabilities, NameValue, Probe, ProbeResult, RunMode};
 use ostler_plugin::vocabulary::features as f;
 use ostler_provider_kit::detect as kit;
 use ostler_provider_kit::help;
@@ -28,6 +28,13 @@ const REQUIRED: [&str; 7] = [
 /// An option that was added shortly after version 2.1.7, since which a failed request is not repeated without streaming. The
 /// help does not mention that itself.
 const SINCE_ONE_REQUEST: &str = "--debug-file";
+
+/// What the control protocol needs. The second option was added after the first version in which the host's hooks can block a
+/// tool when they fail; claude confirms that again in the handshake.
+const CONTROL: [&str; 2] = ["--input-format", PROMPTS];
+
+/// Selects who answers when claude asks.
+pub(crate) const PROMPTS: &str = "--permission-prompts";
 
 /// Modes of `--permission-mode` that runs use.
 const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", ASKING, "dontAsk"];
@@ -60,6 +67,11 @@ impl Detected {
 
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.contains(option)
+    }
+
+    /// Whether sessions are possible, and tool uses can be decided by the host.
+    pub(crate) fn control(&self) -> bool {
+        CONTROL.iter().all(|option| self.has(option))
     }
 }
 
@@ -140,7 +152,14 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
             reasons.push(format!("`claude` has no {option}"));
         }
     }
-    kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)
+    if detected.control() {
+        features.extend([f::APPROVALS, f::INTERRUPT, f::STEER]);
+    }
+    let mut capabilities = kit::usable(version, &features, flags::installed(&detected.options), reasons, detected);
+    if detected.control() {
+        capabilities.modes.push(RunMode::Interactive);
+    }
+    capabilities
 }
 
 #[cfg(test)]

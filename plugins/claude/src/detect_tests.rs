@@ -18,6 +18,26 @@ pub(crate) fn installed() -> Capabilities {
     detect(&answers(&[]))
 }
 
+/// Capabilities of claude 2.1.332, which has the control protocol.
+pub(crate) fn newest() -> Capabilities {
+    let captures = ostler_provider_kit_testing::captures::Captures::of("claude-2.1.332-control");
+    detect(&probes::answers(&captures, &[(VERSION, "version"), (HELP, "help")], &[]))
+}
+
+#[test]
+fn sessions_and_approvals_need_the_control_protocol() {
+    let capabilities = newest();
+    assert_eq!(capabilities.support, Support::Supported, "{:?}", capabilities.reasons);
+    assert_eq!(capabilities.cli_version.as_deref(), Some("2.1.332"));
+    assert_eq!(capabilities.modes, [RunMode::NonInteractive, RunMode::Interactive]);
+    for feature in f::ALL {
+        assert!(capabilities.features.iter().any(|known| known == feature), "{feature}");
+    }
+    // Older versions keep what they have.
+    assert_eq!(installed().modes, [RunMode::NonInteractive]);
+    assert!(!Detected::of(&installed()).unwrap().control());
+}
+
 #[test]
 fn captured_version_is_supported() {
     let capabilities = installed();

@@ -12,6 +12,8 @@ use ostler_provider_kit::payload::FlagValue;
 pub(crate) const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
 pub(crate) const PERMISSION_MODE: &str = "--permission-mode";
 pub(crate) const FORK_SESSION: &str = "--fork-session";
+/// Starts claude without hooks, even those of the host.
+pub(crate) const BARE: &str = "--bare";
 pub(crate) const SETTING_SOURCES: &str = "--setting-sources";
 
 const KNOWN: [KnownFlag; 28] = [
@@ -27,7 +29,7 @@ const KNOWN: [KnownFlag; 28] = [
         "start without hooks, plugins, skills, MCP servers and other customizations",
         FlagValues::None,
     ),
-    plain("--bare", "start without hooks, plugins, memory and stored logins", FlagValues::None),
+    plain(BARE, "start without hooks, plugins, memory and stored logins", FlagValues::None),
     plain(
         "--exclude-dynamic-system-prompt-sections",
         "keep what differs by machine out of the system prompt, for prompt caches",

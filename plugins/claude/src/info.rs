@@ -97,9 +97,10 @@ const ENDPOINTS: [&str; 10] = [
 const CODE: [&str; 2] = ["BUN_*", "CLAUDE_*"];
 
 /// Variables that the plugin sets.
-const SETS: [&str; 8] = [
+const SETS: [&str; 9] = [
     "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS",
     "CLAUDE_CODE_MAX_RETRIES",
     "CLAUDE_ENV_FILE",
     "DISABLE_AUTOUPDATER",

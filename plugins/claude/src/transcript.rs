@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::background::Background;
 use crate::bounds::{self, Bounds};
 use crate::denials::Denials;
+use crate::end::End;
 use crate::failure::{self, Request};
 use crate::items;
 use crate::usage::Meter;
@@ -55,10 +56,10 @@ pub struct PrintTranscript {
     resets_at_ms: Option<u64>,
     end: Option<End>,
     /// Whether the last line was read, and no other turn has started since.
-    turn_over: bool,
-    background: Background,
+    pub(crate) turn_over: bool,
+    pub(crate) background: Background,
     bounds: Bounds,
-    denials: Denials,
+    pub(crate) denials: Denials,
     /// Why a line could not be read that may have been the last one.
     unread: Option<Unread>,
     stderr: StandardError,
@@ -76,57 +77,6 @@ struct Message {
     has_text: bool,
     /// Whether it is complete, or its last block was received as a whole.
     whole: bool,
-}
-
-/// The last line.
-#[derive(Debug, Default)]
-struct End {
-    is_error: bool,
-    subtype: String,
-    terminal_reason: String,
-    status: Option<u16>,
-    /// The API's type of the error that ended the turn.
-    error_type: String,
-    /// Turns of the model.
-    turns: Option<u64>,
-    text: Option<String>,
-    structured: Option<Value>,
-    errors: Vec<String>,
-    /// Why a part of it that decides about the run is unknown.
-    unread: Option<Unread>,
-}
-
-impl End {
-    fn interrupted(&self) -> bool {
-        self.terminal_reason.starts_with("aborted")
-    }
-
-    /// Whether claude treated the prompt as an unknown command and did not call a model. It reports that as success.
-    fn refused_command(&self) -> bool {
-        self.turns == Some(0)
-            && self.text.as_ref().is_some_and(|text| {
-                text.starts_with("Unknown command: /")
-                    || (text.starts_with('/') && text.ends_with("isn't available in this environment."))
-            })
-    }
-
-    /// The failure if the part that decides about the run could not be read.
-    fn unread(&self) -> Option<Failure> {
-        self.unread.map(|unread| unread.failure("claude's last line"))
-    }
-
-    fn message(&self) -> String {
-        // Messages of claude for its own developers are omitted.
-        let mut errors = self.errors.iter().filter(|error| !error.starts_with("[ede_diagnostic]")).map(String::as_str);
-        if let Some(first) = errors.next() {
-            return errors.fold(first.to_owned(), |all, error| format!("{all}; {error}"));
-        }
-        match &self.text {
-            Some(text) if !text.is_empty() => text.clone(),
-            _ if self.interrupted() => "the turn was interrupted".to_owned(),
-            _ => format!("claude ended with {}", self.subtype),
-        }
-    }
 }
 
 impl PrintTranscript {
@@ -156,6 +106,36 @@ impl PrintTranscript {
         }
     }
 
+    /// The id of the session, if it is known before claude reports it. `fresh` is that of a new session.
+    pub(crate) fn expected_session(&self, fresh: &str) -> Option<String> {
+        match &self.requested_session {
+            _ if self.forks || self.continues => None,
+            Some(requested) => Some(requested.clone()).filter(|id| session::is_uuid(id)),
+            None => Some(fresh.to_owned()),
+        }
+    }
+
+    /// The session is reported now.
+    pub(crate) fn report_session(&mut self, id: &str) -> SessionOrigin {
+        self.reported_session = true;
+        self.origin(id)
+    }
+
+    /// More than one turn will be read.
+    pub(crate) fn expect_many_turns(&mut self) {
+        self.meter.many_turns();
+    }
+
+    /// Another turn of a session begins: what is known is about the one before.
+    pub(crate) fn begin_turn(&mut self) {
+        (self.end, self.answer, self.failed_request, self.unread) = (None, None, None, None);
+    }
+
+    /// What may explain an unexpected end.
+    pub(crate) fn last_line(&self) -> Option<&str> {
+        self.failed_request.as_ref().map(|(text, _)| text.as_str()).or(self.stderr.last())
+    }
+
     /// Reads a line of standard output. Returns false if it is not an event and remains raw output.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
         let parsed = transcript::objects("claude", line, events, |event, events| self.event(&event, events));
@@ -166,7 +146,7 @@ impl PrintTranscript {
     }
 
     /// Handles a line that is incomplete.
-    fn incomplete(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
+    pub(crate) fn incomplete(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
         match known.get("type").and_then(Value::as_str) {
             Some("result") => self.result(known, Some(why), events),
             // Its type can come after the known part.
@@ -179,7 +159,7 @@ impl PrintTranscript {
     }
 
     /// Reads an event. Returns false if it is unknown.
-    fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+    pub(crate) fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
         self.session(kind, event, events);
         match kind {
@@ -423,7 +403,7 @@ impl PrintTranscript {
     }
 
     /// Reads a line of standard error. Returns whether the events contain its complete content.
-    fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+    pub(crate) fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
         let text = strip_ansi(&line.text);
         let text = text.trim();
         if text.is_empty() {
@@ -461,7 +441,7 @@ impl PrintTranscript {
             return Some(failure);
         }
         let early = "before its work was done";
-        let last_line = self.failed_request.as_ref().map(|(text, _)| text.as_str()).or(self.stderr.last());
+        let last_line = self.last_line();
         // The exit code after a signal that it handles.
         if (exit.code, exit.signal) == (Some(143), None) {
             let last_line = last_line.map_or_else(String::new, |line| format!(": {line}"));
@@ -575,14 +555,20 @@ impl Transcript for PrintTranscript {
     }
 
     fn finish(&mut self, exit: ExitStatus, _files: Vec<CollectedFile>) -> Outcome {
-        let failure = self.failure(&exit);
+        Outcome { failure: self.failure(&exit), ..self.outcome() }
+    }
+}
+
+impl PrintTranscript {
+    /// The answers of the last turn.
+    pub(crate) fn outcome(&self) -> Outcome {
         let text = self.end.as_ref().map_or_else(|| self.answer.clone(), |end| self.answer_of(end));
         let structured = self.end.as_ref().filter(|end| self.wants_structure && !end.is_error).and_then(|end| {
             let given = end.structured.as_ref().map(ToString::to_string);
             // A model that does not call the tool may still have answered with matching JSON.
             given.or_else(|| text.as_deref().and_then(answer::json))
         });
-        Outcome { final_text: text, structured_output: structured, failure, extra: None }
+        Outcome { final_text: text, structured_output: structured, ..Outcome::default() }
     }
 }
 

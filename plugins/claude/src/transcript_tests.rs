@@ -47,7 +47,7 @@ fn replay_of(captures: &Captures, case: &str) -> (Step, Outcome) {
     captures.replay(case, PrintTranscript::new(&request(captures, case)))
 }
 
-fn describe(event: &Semantic) -> String {
+pub(crate) fn describe(event: &Semantic) -> String {
     match event {
         Semantic::ToolStart(call) => {
             let mcp = call.mcp.as_ref().map_or_else(String::new, |mcp| format!(" {}/{}", mcp.server, mcp.tool));

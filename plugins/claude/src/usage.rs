@@ -35,6 +35,15 @@ impl Tokens {
         }
     }
 
+    fn minus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(other.input),
+            cached: self.cached.saturating_sub(other.cached),
+            cache_write: self.cache_write.saturating_sub(other.cache_write),
+            output: self.output.saturating_sub(other.output),
+        }
+    }
+
     /// Updates from `usage` of the API. Missing fields keep their value.
     fn update(self, usage: &Value) -> Self {
         let count = |key: &str, old: u64| usage.get(key).and_then(Value::as_u64).unwrap_or(old);
@@ -67,6 +76,10 @@ pub(crate) struct Meter {
     current: Tokens,
     /// Whether the last line includes earlier runs of its session.
     whole_session: bool,
+    /// Whether more turns can follow a last line.
+    many_turns: bool,
+    /// The last totals, those of the messages at that time, and whether they include earlier runs.
+    reported: Option<(Tokens, Tokens, bool)>,
 }
 
 /// The first version whose last line includes earlier runs of a resumed session. Neither the help nor the line shows it.
@@ -89,11 +102,21 @@ impl Meter {
     /// `message_delta`, which contains the totals of the message.
     pub(crate) fn update(&mut self, usage: &Value) -> Usage {
         self.current = self.current.update(usage);
-        self.done.plus(self.current).into_usage()
+        let seen = self.done.plus(self.current);
+        match self.reported {
+            // The totals also include what is not in these messages, such as those of sub-agents.
+            Some((all, before, whole_session)) => Usage { whole_session, ..all.plus(seen.minus(before)).into_usage() },
+            None => seen.into_usage(),
+        }
+    }
+
+    /// Several turns are read, each with a last line.
+    pub(crate) fn many_turns(&mut self) {
+        self.many_turns = true;
     }
 
     /// The totals of the last line. An interrupted turn reports zeros; the counters of the messages are higher.
-    pub(crate) fn total(&self, result: &Map<String, Value>) -> Usage {
+    pub(crate) fn total(&mut self, result: &Map<String, Value>) -> Usage {
         let seen = self.done.plus(self.current);
         let models = result.get("modelUsage").and_then(Value::as_object).filter(|models| !models.is_empty());
         let reported = match models {
@@ -116,6 +139,9 @@ impl Meter {
         // A cost that does not include all messages would be too low.
         let cost = result.get("total_cost_usd").and_then(Value::as_f64).filter(|_| all == reported);
         let whole_session = self.whole_session && models.is_some();
+        if self.many_turns {
+            self.reported = Some((all, seen, whole_session));
+        }
         Usage { cost_micro_usd: cost.and_then(micro), others, whole_session, ..all.into_usage() }
     }
 }
@@ -195,6 +221,21 @@ mod tests {
         let zeros = json!({"usage": {"input_tokens": 0, "output_tokens": 0}, "modelUsage": {}, "total_cost_usd": 0});
         let usage = meter.total(zeros.as_object().unwrap());
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_micro_usd), (Some(157), Some(24), None));
+    }
+
+    #[test]
+    fn messages_of_a_later_turn_add_to_the_totals_of_the_earlier_ones() {
+        let mut meter = Meter::default();
+        meter.version("2.1.332");
+        meter.many_turns();
+        meter.begin(Some(&json!({"input_tokens": 100, "output_tokens": 5})));
+        meter.update(&json!({"output_tokens": 5}));
+        // A sub-agent used tokens as well.
+        let result = json!({"modelUsage": {"a": {"inputTokens": 150, "outputTokens": 8}}, "total_cost_usd": 0.001});
+        assert_eq!(meter.total(result.as_object().unwrap()).input_tokens, Some(150));
+        meter.begin(Some(&json!({"input_tokens": 20, "output_tokens": 1})));
+        let usage = meter.update(&json!({"output_tokens": 3}));
+        assert_eq!((usage.input_tokens, usage.output_tokens, usage.whole_session), (Some(170), Some(11), true));
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use ostler_provider_kit::prepare;
 use serde_json::{Map, Value, json};
 
 use super::Builder;
+use super::duplex::Asking;
 use super::permissions::Rights;
 
 /// A variable that contains a dollar sign, see [`literal`].
@@ -47,7 +48,7 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
     }
     // Nobody can be asked, and claude denies calls of tools that are not allowed. A server in the payload was accepted by
     // the policies and counts as approved, unless the payload disables approval.
-    if !rights.approved && !rights.bypass {
+    if !rights.approved && !rights.bypass && launch.asking() == Asking::Nobody {
         launch.dropped.convenience(
             "/harness/mcp/servers",
             "claude denies calls of MCP tools: `autoApprove` is false, and nobody can be asked",

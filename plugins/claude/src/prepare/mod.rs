@@ -4,29 +4,40 @@
 //! the next argument. The prompt is passed on standard input. Permission rules, which contain paths, and MCP servers, whose
 //! headers and environment can be secret, are in private files.
 
+mod duplex;
 mod mcp;
 mod permissions;
 mod private_settings;
 
-use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
+use ostler_plugin::provider::{
+    Attachment, Capabilities, Channel, Launch, NameValue, PrivateFile, RunRequest, StopSignal,
+};
 use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems, escape_pointer};
 use ostler_provider_kit::argument::shell_quote;
 use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
 use serde_json::json;
 
+use self::duplex::Control;
 use self::private_settings::PrivateSettings;
 use crate::detect::Detected;
 use crate::flags;
 use crate::settings::Settings;
 
+pub(crate) use self::duplex::{control, first_message};
+
+/// The form of messages on standard input.
+const INPUT: &str = "--input-format=stream-json";
+
 /// Media types that claude's `Read` shows to the model.
 const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
-    kit::non_interactive(request, "claude")?;
-    let payload = Payload::parse(&request.payload)?;
     let detected = Detected::of(capabilities)?;
+    if !detected.control() {
+        kit::non_interactive(request, "the installed claude")?;
+    }
+    let payload = Payload::parse(&request.payload)?;
     let mut launch = Builder::new(settings, request, &payload, &detected);
     // Options of the run come after its flags: of two values for an option, claude uses the later one.
     let flags = flags::arguments(&payload.optional_flags, &capabilities.optional_flags, &mut launch.problems);
@@ -37,6 +48,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     let rights = permissions::apply(&mut launch);
     launch.directories();
     mcp::servers(&mut launch, rights);
+    launch.converse();
     launch.limits();
     launch.instructions();
     launch.forget_the_first_prompt();
@@ -60,6 +72,8 @@ struct Builder<'a> {
     private: PrivateSettings,
     /// The containment by the host.
     host: HostContainment,
+    /// The use of the control protocol, and who is asked; none in a run that nobody is asked in.
+    control: Option<Control>,
     dropped: DroppedOptions,
     problems: Problems,
 }
@@ -80,6 +94,7 @@ impl<'a> Builder<'a> {
             files: Vec::new(),
             private: PrivateSettings::new(settings, !host.sandboxed),
             host,
+            control: control(request, detected).map(|duplex| Control::of(duplex, &payload.harness.permissions)),
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
         }
@@ -259,9 +274,9 @@ impl<'a> Builder<'a> {
                 ),
             );
         }
-        if self.harness.input_format.as_deref() == Some("stream-json") {
+        if self.harness.input_format.as_deref() == Some("stream-json") && self.control.is_none() {
             if self.detected.has("--input-format") {
-                self.args.push("--input-format=stream-json".to_owned());
+                self.args.push(INPUT.to_owned());
             } else {
                 self.dropped.convenience("/harness/inputFormat", "the installed claude has no --input-format");
             }
@@ -271,25 +286,13 @@ impl<'a> Builder<'a> {
     /// Files and images are listed in the prompt, and `Read` may open them. Returns `(name, media type, path)`.
     fn attachments(&mut self) -> Vec<(&'a str, &'a str, &'a str)> {
         let harness = self.harness;
-        let can_read = harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == "file_read"));
         let mut files = Vec::new();
         for PayloadAttachment { pointer, image, attachment } in attachments(self.request, harness) {
-            if !can_read {
-                self.dropped
-                    .convenience(pointer, "claude opens files with its tool `file_read`, which `tools` does not list");
-                continue;
-            }
-            if image && !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
-                let reason =
-                    format!("claude does not support images of type {}; convert it to PNG", attachment.mime_type);
+            if let Some(reason) = unreadable(harness, image, attachment) {
                 self.dropped.convenience(pointer, reason);
                 continue;
             }
-            if !self.private.allow_reading(&attachment.path) {
-                let reason = "claude's rules cannot contain a path with pattern characters; rename the file";
-                self.dropped.convenience(pointer, reason);
-                continue;
-            }
+            self.private.allow_reading(&attachment.path);
             files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
         }
         files
@@ -326,8 +329,12 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
-        let mut input = kit::input(self.request, self.harness, files, &mut self.problems);
-        if self.args.iter().any(|arg| arg == "--input-format=stream-json") {
+        let mut input = match &self.control {
+            // A session can begin with a later message.
+            Some(control) if control.duplex.interactive && self.request.prompt.trim().is_empty() => String::new(),
+            _ => kit::input(self.request, self.harness, files, &mut self.problems),
+        };
+        if self.control.is_none() && self.args.iter().any(|arg| arg == INPUT) {
             let content = [json!({ "type": "text", "text": input })];
             input = format!("{}\n", json!({ "type": "user", "message": { "role": "user", "content": content } }));
         }
@@ -339,7 +346,9 @@ impl<'a> Builder<'a> {
         Ok(Launch {
             args: self.args.into_iter().flat_map(apart).collect(),
             environment: self.environment,
-            stdin: Some(input.into_bytes()),
+            // The transcript sends the prompt after the handshake.
+            stdin: self.control.is_none().then(|| input.into_bytes()),
+            channel: if self.control.is_some() { Channel::Duplex } else { Channel::Pipes },
             files: self.files,
             // claude ends the processes of its tools on an interrupt only.
             stop: StopSignal::Interrupt,
@@ -347,6 +356,18 @@ impl<'a> Builder<'a> {
             ..Launch::default()
         })
     }
+}
+
+/// Why claude cannot open an attachment; none if it can.
+fn unreadable(harness: &Harness, image: bool, attachment: &Attachment) -> Option<String> {
+    if harness.tools.as_ref().is_some_and(|tools| !tools.iter().any(|tool| tool == "file_read")) {
+        return Some("claude opens files with its tool `file_read`, which `tools` does not list".to_owned());
+    }
+    if image && !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
+        return Some(format!("claude does not support images of type {}; convert it to PNG", attachment.mime_type));
+    }
+    (!private_settings::is_plain(&attachment.path))
+        .then(|| "claude's rules cannot contain a path with pattern characters; rename the file".to_owned())
 }
 
 /// Options that versions up to 2.0.71 search before they parse their command line. They find them only if the value is a
@@ -367,3 +388,7 @@ fn apart(argument: String) -> Vec<String> {
 #[cfg(test)]
 #[path = "../prepare_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "duplex_tests.rs"]
+mod duplex_tests;

@@ -1,12 +1,13 @@
 //! The tools of the agent, and which of them run without approval.
 //!
-//! Nobody can be asked in a run of `--print`, so claude denies what it would ask about, which depends on its mode: `dontAsk`
+//! Nobody can be asked in a run of `--print` without the control protocol, so claude denies what it would ask about, which depends on its mode: `dontAsk`
 //! allows reading and searching, `acceptEdits` also allows changes of files in its folders, and `bypassPermissions` allows
 //! everything. Rules in claude's own settings files can allow more, and their hooks run any program. So a run that restricts
 //! the agent only reads the files that the operator trusts, and a run in a folder that its grant does not trust reads no
 //! settings of the folder.
 
 use super::Builder;
+use super::duplex::Asking;
 use crate::detect::AUTO;
 use crate::flags;
 use crate::settings::Source;
@@ -74,26 +75,32 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     };
     let bounded = matches!(sandbox, Some(Sandbox::ReadOnly | Sandbox::WorkspaceWrite));
     let auto = permissions.auto_approve;
+    let asking = launch.asking();
     // If the host restricts the whole run, claude does not have to ask about actions inside its sandbox.
-    let mut bypass = auto == Some(true) && (!bounded || launch.host.sandboxed);
+    let mut bypass = auto == Some(true) && (!bounded || launch.host.sandboxed) && asking != Asking::Everything;
     if bypass {
         mode(launch, "bypassPermissions", AUTO_APPROVE);
         refuse_root(launch, AUTO_APPROVE);
     }
     match sandbox {
-        Some(Sandbox::ReadOnly) => read_only(launch, bypass),
-        Some(Sandbox::WorkspaceWrite) if bypass => {}
+        Some(Sandbox::ReadOnly) => read_only(launch, bypass, asking),
+        Some(_) if bypass => {}
+        Some(Sandbox::WorkspaceWrite | Sandbox::FullAccess) if asking == Asking::Everything => {
+            mode(launch, "default", SANDBOX_MODE);
+        }
+        Some(Sandbox::FullAccess) if asking == Asking::OnRequest => mode(launch, "acceptEdits", SANDBOX_MODE),
         Some(Sandbox::WorkspaceWrite) => mode(launch, "acceptEdits", SANDBOX_MODE),
         // Without a mode, claude's own settings would select one, which could allow everything.
         None if auto == Some(false) => mode(launch, "default", AUTO_APPROVE),
-        Some(Sandbox::FullAccess) if !bypass => {
+        None if asking != Asking::Nobody && !bypass => ask_by_default(launch),
+        Some(Sandbox::FullAccess) => {
             mode(launch, "acceptEdits", SANDBOX_MODE);
             launch.dropped.convenience(
                 SANDBOX_MODE,
                 "claude denies what it would ask about, including most shell commands, because nobody can be asked; `workspace-write` with `autoApprove` runs them inside of the host's sandbox",
             );
         }
-        _ => {}
+        None => {}
     }
     let auto_by_flag = launch.payload.optional_flags.get(flags::PERMISSION_MODE).is_some_and(
         |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == AUTO),
@@ -104,7 +111,12 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     }
     let flagged = flagged_bypass(launch);
     match flagged {
-        Some(pointer) if bounded || permissions.network_access == Some(false) || auto == Some(false) => {
+        Some(pointer)
+            if bounded
+                || permissions.network_access == Some(false)
+                || auto == Some(false)
+                || asking == Asking::Everything =>
+        {
             launch.problems.push(pointer, "skips the permissions that `harness.permissions` sets; remove one of them");
         }
         Some(pointer) => {
@@ -118,6 +130,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     if bounded
         && auto == Some(true)
         && !bypass
+        && asking == Asking::Nobody
         && !(launch.settings.sandbox && sandbox == Some(Sandbox::WorkspaceWrite))
     {
         launch.dropped.convenience(
@@ -125,10 +138,12 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
             "nothing but claude's permissions bounds its shell, so commands that are not plainly harmless are refused; `settings.sandbox` of the provider bounds them in `workspace-write`",
         );
     }
-    launch.private.approve_sandboxed(auto == Some(true) && sandbox != Some(Sandbox::ReadOnly));
+    let approve = auto == Some(true) && sandbox != Some(Sandbox::ReadOnly) && asking != Asking::Everything;
+    launch.private.approve_sandboxed(approve);
     tools(launch);
-    network(launch, bypass);
-    if let Some(policy) = launch.harness.permissions.approval_policy.as_deref().filter(|policy| *policy != "never") {
+    network(launch, bypass || asking == Asking::Everything);
+    let policy = launch.harness.permissions.approval_policy.as_deref().filter(|policy| *policy != "never");
+    if let Some(policy) = policy.filter(|_| launch.control.is_none()) {
         launch.dropped.restriction(
             "/harness/permissions/approvalPolicy",
             format!("`claude --print` cannot ask anybody, so `{policy}` cannot be enforced; use `never` with a sandboxMode that restricts the run"),
@@ -141,7 +156,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     } else if !launch.host.trusted_settings {
         setting_sources(launch, &[Source::User]);
     }
-    Rights { bypass, approved: auto != Some(false) }
+    Rights { bypass, approved: auto != Some(false) && asking != Asking::Everything }
 }
 
 fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
@@ -155,8 +170,20 @@ fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
     }
 }
 
-fn read_only(launch: &mut Builder<'_>, bypass: bool) {
-    if !bypass {
+/// Without a mode, claude's own settings would select one. A payload can select one as well.
+fn ask_by_default(launch: &mut Builder<'_>) {
+    if !launch.payload.optional_flags.contains_key(flags::PERMISSION_MODE) {
+        mode(launch, "default", "/harness/permissions/approvalPolicy");
+    }
+}
+
+fn read_only(launch: &mut Builder<'_>, bypass: bool, asking: Asking) {
+    if bypass {
+        // Nothing is asked.
+    } else if asking != Asking::Nobody && launch.host.sandboxed {
+        // What is allowed cannot write.
+        mode(launch, "default", SANDBOX_MODE);
+    } else {
         mode(launch, "dontAsk", SANDBOX_MODE);
     }
     for tool in WRITERS.into_iter().chain(SCHEDULERS) {

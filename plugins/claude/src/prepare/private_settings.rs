@@ -72,14 +72,9 @@ impl PrivateSettings {
         }
     }
 
-    /// Lets `Read` open one file by its absolute path. Returns false if no rule can contain the path.
-    pub(super) fn allow_reading(&mut self, path: &str) -> bool {
-        let plain = path.starts_with('/') && !path.contains(PATTERNS) && !path.chars().any(char::is_control);
-        if plain && !path.ends_with([' ', '/']) {
-            self.allow(format!("Read(/{path})"));
-            return true;
-        }
-        false
+    /// Lets `Read` open one file by its absolute path, which must be plain.
+    pub(super) fn allow_reading(&mut self, path: &str) {
+        self.allow(format!("Read(/{path})"));
     }
 
     /// Makes claude report in its output how the session started.
@@ -99,6 +94,12 @@ impl PrivateSettings {
         }
         (!config.is_empty()).then(|| Value::Object(config).to_string())
     }
+}
+
+/// Whether a rule can contain this absolute path.
+pub(super) fn is_plain(path: &str) -> bool {
+    let plain = path.starts_with('/') && !path.contains(PATTERNS) && !path.chars().any(char::is_control);
+    plain && !path.ends_with([' ', '/'])
 }
 
 /// Adds to a list of the document, which can already exist.
