@@ -70,7 +70,7 @@ impl ActionResult {
         self.code
     }
 
-    pub(super) fn refused(code: u8, message: String) -> Self {
+    pub(super) fn refused(code: u8, message: &str) -> Self {
         let failure = json!({ "class": FailureClass::Usage.name(), "message": message });
         Self { failure: Some(failure), code, ..Self::default() }
     }

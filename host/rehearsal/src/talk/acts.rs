@@ -24,7 +24,7 @@ impl ActionContext<'_> {
     pub(super) fn turn(&self, number: u64, prompt: &str, acts: Result<Vec<Act>, String>) -> io::Result<ActionResult> {
         let acts = match acts {
             Ok(acts) => acts,
-            Err(message) => return Ok(ActionResult::refused(1, format!("`{prompt}`: {message}"))),
+            Err(message) => return Ok(ActionResult::refused(1, &format!("`{prompt}`: {message}"))),
         };
         let mut whole = ActionResult::default();
         for (step, act) in (1..).zip(&acts) {
