@@ -4,7 +4,7 @@ use super::clean::Cleaner;
 use super::output::Output;
 use ostler_client::Client;
 use ostler_protocol::methods::RunEventsParams;
-use ostler_protocol::{AnswerPlace, ApiError, ErrorKind, Output as Form, RunId, RunRecord};
+use ostler_protocol::{AnswerRange, ApiError, ErrorKind, Output as Form, RunId, RunRecord};
 
 /// Writes the answer as it comes: cleaned for a terminal, unchanged for everything else.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub(super) async fn show(client: &Client, run: &RunRecord, out: &mut Output) -> 
 async fn pieces(
     client: &Client,
     run_id: RunId,
-    location: &AnswerPlace,
+    location: &AnswerRange,
     take: &mut impl FnMut(&[u8]) -> Result<(), ApiError>,
 ) -> Result<Option<u8>, ApiError> {
     let (mut after, mut bytes, mut last) = (location.from_cursor.saturating_sub(1), 0, None);

@@ -31,7 +31,7 @@ const TOKEN_BYTES: usize = 32;
 /// How a token begins, so that people and scanners know what they see.
 const PREFIX: &str = "ostler_";
 
-/// Tokens beside the default one, at most: each has a budget of connections.
+/// Maximum number of tokens in addition to the default one: each has a budget of connections.
 const MAX_TOKENS: usize = 64;
 
 /// Characters of a name.
@@ -166,7 +166,7 @@ impl ClientTokens {
         self.write().insert(DEFAULT_TOKEN.to_owned(), Arc::new(ClientToken::new(stored, Some(file))));
     }
 
-    /// The token that somebody shows, if it is one that may be used.
+    /// The token with this secret, if it is valid.
     pub fn authenticate(&self, token: &str) -> Option<Arc<ClientToken>> {
         let shown = digest(token);
         let mut found = None;
@@ -273,7 +273,7 @@ impl AccessTokenStore {
         Ok(CreatedAccessToken { token, access_token })
     }
 
-    /// Revokes an access token: whoever holds it is refused from now on, and its connections end.
+    /// Revokes an access token: its holders are refused from now on, and its connections end.
     ///
     /// # Errors
     /// `NOT_FOUND`; `IO` where it cannot be deleted, upon which it is still valid after the next start.

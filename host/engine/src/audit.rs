@@ -1,6 +1,6 @@
 //! The audit trail: who did what, in a chain that shows when something of it was changed.
 //!
-//! Whoever does something that belongs there builds an [`AuditEntry`] and hands it to [`AuditLog::append`], which costs a
+//! Code that does something that must be recorded builds an [`AuditEntry`] and passes it to [`AuditLog::append`], which costs a
 //! place in the writer's queue, or to [`AuditLog::append_durably`], which waits until it is on the disk.
 
 use std::fmt;
@@ -42,7 +42,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// A record of something that somebody did.
+    /// A record of an action of this actor.
     #[must_use]
     pub fn new(kind: AuditKind, actor: &Actor) -> Self {
         Self { kind, actor: actor.clone(), run: None, facts: Map::new() }

@@ -55,7 +55,7 @@ impl Canceler {
             // It changed its state between the look-ups, for example from running to waiting for its next attempt.
             if lost {
                 if last_found.elapsed() > LONGEST_MOVE {
-                    let message = format!("run {run} is on record as {status:?}, but nobody has it");
+                    let message = format!("run {run} is recorded as {status:?}, but the queue does not know it");
                     return Err(ApiError::internal(message).hint("the next start of the host settles it"));
                 }
                 std::thread::sleep(LOOK_AGAIN);

@@ -44,7 +44,7 @@ pub(crate) struct Known {
     pub(crate) snapshot: Arc<CapabilitySnapshot>,
     /// How runs refer to it in storage.
     pub(crate) key: Option<SnapshotKey>,
-    /// Whether it only says that the CLI has not answered in time, which holds for nobody else.
+    /// Whether it only says that the CLI has not answered in time, which is not used for other callers.
     pub(crate) unanswered: bool,
 }
 
@@ -420,7 +420,7 @@ impl Capabilities {
                     plugin::ProbeOutcome::Failed(format!("it was ended by signal {signal}"))
                 }
                 ProbeOutcome::Finished { status: ExitStatus::Unknown, .. } => {
-                    plugin::ProbeOutcome::Failed("nobody knows how it ended".to_owned())
+                    plugin::ProbeOutcome::Failed("its exit status is not known".to_owned())
                 }
                 ProbeOutcome::TimedOut { .. } => plugin::ProbeOutcome::TimedOut,
                 ProbeOutcome::NotFound => plugin::ProbeOutcome::NotFound,
@@ -435,7 +435,7 @@ impl Capabilities {
         let mut results: Vec<plugin::ProbeResult> = Vec::new();
         let mut silent = None;
         for probe in probes {
-            // A CLI that hangs once would hang each time, and somebody waits for the answer.
+            // A CLI that hangs once would hang each time, and a caller waits for the answer.
             let hangs = results.last().is_some_and(|last| matches!(last.outcome, plugin::ProbeOutcome::TimedOut));
             if hangs {
                 results.push(plugin::ProbeResult { id: probe.id, outcome: plugin::ProbeOutcome::TimedOut });
@@ -666,7 +666,7 @@ mod tests {
         assert_eq!(list(&restarted, false).features, snapshot.features);
         assert_eq!(cli.probes(), probes);
         list(&first, true);
-        assert_eq!(cli.probes(), 2 * probes, "somebody wants an answer of now");
+        assert_eq!(cli.probes(), 2 * probes, "a refresh probes again");
     }
 
     #[test]

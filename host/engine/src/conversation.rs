@@ -167,7 +167,7 @@ impl Conversations {
         })
     }
 
-    /// Changes a conversation, and tells what has changed. Where nothing has, nothing is told.
+    /// Changes a conversation, and stores an event for each change.
     fn change(
         &self,
         id: ConversationId,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use memchr::memrchr2;
 
-use ostler_protocol::{AnswerPlace, Chunk, MAX_FINAL_TEXT, Output, chunk_members};
+use ostler_protocol::{AnswerRange, Chunk, MAX_FINAL_TEXT, Output, chunk_members};
 use ostler_redaction::{ByteRedactor, RunRedactor};
 use ostler_storage::{Pending, Written};
 
@@ -49,7 +49,7 @@ pub(crate) struct Printed {
     /// Nothing but white space was printed.
     pub(crate) blank: bool,
     /// Where it is stored; `None` where nothing of it is.
-    pub(crate) place: Option<AnswerPlace>,
+    pub(crate) place: Option<AnswerRange>,
     /// Bytes that were not kept.
     pub(crate) lost: u64,
 }
@@ -94,7 +94,7 @@ impl Document {
     fn collect(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         self.count_lines(bytes);
         if self.printed.lost > 0 {
-            // Nobody will see it: it costs no redaction.
+            // It is not stored, so that it needs no redaction.
             self.printed.lost += bytes.len() as u64;
             return None;
         }
@@ -153,7 +153,7 @@ impl Document {
         if let (Some(from_cursor), Some(to_cursor)) = (from, to) {
             let (bytes, lost_bytes) = (self.bytes, printed.lost);
             printed.place =
-                Some(AnswerPlace { output: Output::Text, bytes, from_cursor, to_cursor, message: None, lost_bytes });
+                Some(AnswerRange { output: Output::Text, bytes, from_cursor, to_cursor, message: None, lost_bytes });
         }
         printed
     }

@@ -15,7 +15,7 @@ use ostler_plugin_host::{ProviderInstance, Registry, RegistryOptions};
 use ostler_protocol::{RunId, SandboxMode, StartPayload};
 use ostler_schema::validate_document;
 
-/// Fields that the host sees to by itself, whatever the provider.
+/// Fields that the host itself implements for every provider.
 const OF_THE_HOST: [&str; 28] = [
     "/title",
     "/provider",

@@ -1,4 +1,4 @@
-//! Looks up paths that a CLI has named, within a time: a file system may not answer, and nobody can end a look-up that
+//! Looks up paths that a CLI has named, within a time limit: a file system may not answer, and nothing can end a look-up that
 //! waits for one.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::queue::threads::Threads;
 /// How long all paths of one look-up may take together.
 const TIME: Duration = Duration::from_millis(500);
 
-/// Look-ups under way at once in the whole host, those that get no answer included.
+/// Maximum number of concurrent look-ups of the whole host, including those that get no answer.
 const MOST: usize = 32;
 
 /// A path with links resolved as far as it exists, and whether all of it does.

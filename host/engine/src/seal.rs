@@ -1,6 +1,6 @@
-//! Sealing of what a waiting run needs and nobody may read.
+//! Seals the values that a waiting run needs and that must not be readable.
 //!
-//! The stored payload is redacted. Where that changed it, the true one lies beside it, encrypted (XChaCha20-Poly1305)
+//! The stored payload is redacted. If redaction changed it, the original is stored with it, encrypted (XChaCha20-Poly1305)
 //! and bound to its run, until the run has ended. The key is a file of its own, readable for its owner only, so that a
 //! copy of the database alone opens nothing.
 

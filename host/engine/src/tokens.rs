@@ -29,7 +29,7 @@ pub struct ProviderTokens {
     /// Whether what an earlier host was given was looked at.
     loaded: Mutex<bool>,
     seen: Arc<SeenTokens>,
-    /// Called when a token was seen for the first time, so that whoever keeps masks takes the new ones.
+    /// Called when a token was seen for the first time, so that masks are updated.
     seen_new: Box<dyn Fn() + Send + Sync>,
     /// Tokens that could not be read, and so cannot be masked.
     problems: Mutex<Vec<String>>,
@@ -191,7 +191,7 @@ impl ProviderTokens {
         let _one = lock(&self.changing);
         let kind = self.store.in_use(wanted(active.config.tokens.store)).map_err(|error| failed(&error))?;
         let before = self.storage.read(|reader| reader.token_mark(&provider.name))?;
-        // From here on it is a secret, whatever becomes of it.
+        // It is masked from here on, even if it cannot be stored.
         self.learn(&provider.name, &token);
         self.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
         let (name, now) = (provider.name.clone(), clock::now());
@@ -199,7 +199,7 @@ impl ProviderTokens {
             self.storage.write_urgent(Durability::Full, move |tx| tx.put_token_mark(&name, kind.name(), now)).wait();
         if let Err(error) = write {
             if before.as_deref() != Some(kind.name()) {
-                // Without its mark nobody would ever look for it.
+                // Without its mark it would never be found.
                 let _ = self.store.delete(kind, &provider.name);
             }
             return Err(error.into());
@@ -274,7 +274,7 @@ impl ProviderTokens {
         Ok(token)
     }
 
-    /// Reads every token that an earlier host was given, so that all of them are masked. Does it once; whoever comes
+    /// Reads every token that an earlier host was given, so that all of them are masked. Does it once; a caller that comes
     /// meanwhile waits.
     pub(crate) fn load(&self) {
         let mut loaded = lock(&self.loaded);

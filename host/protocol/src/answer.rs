@@ -17,7 +17,7 @@ pub const MAX_FINAL_TEXT: usize = 1 << 20;
 /// for byte, or because it is longer than the limit of `finalText`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct AnswerPlace {
+pub struct AnswerRange {
     /// `text`: the pieces are in `run.chunk.stdout`. `lines`: they are in `run.semantic` of kind `text_delta`, or in a
     /// single one of kind `text`.
     pub output: Output,
@@ -40,7 +40,7 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl AnswerPlace {
+impl AnswerRange {
     /// Whether the answer is longer than `final_text`, its first part, or may be.
     #[must_use]
     pub const fn exceeds(&self, final_text: &str) -> bool {
@@ -102,12 +102,12 @@ mod tests {
 
     use super::*;
 
-    fn location(output: Output, message: Option<&str>) -> AnswerPlace {
+    fn location(output: Output, message: Option<&str>) -> AnswerRange {
         let message = message.map(str::to_owned);
-        AnswerPlace { output, bytes: 0, from_cursor: 2, to_cursor: 8, message, lost_bytes: 0 }
+        AnswerRange { output, bytes: 0, from_cursor: 2, to_cursor: 8, message, lost_bytes: 0 }
     }
 
-    fn read(location: &AnswerPlace, events: &[Event]) -> Vec<u8> {
+    fn read(location: &AnswerRange, events: &[Event]) -> Vec<u8> {
         events.iter().filter_map(|event| location.piece(event)).flat_map(Cow::into_owned).collect()
     }
 
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn answer_exceeds_a_full_final_text() {
-        let of = |bytes, lost_bytes| AnswerPlace { bytes, lost_bytes, ..location(Output::Text, None) };
+        let of = |bytes, lost_bytes| AnswerRange { bytes, lost_bytes, ..location(Output::Text, None) };
         assert!(!of(5, 0).exceeds("whole"));
         assert!(!of(1, 0).exceeds("\u{fffd}"));
         assert!(of(6, 0).exceeds("begin"));

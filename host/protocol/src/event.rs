@@ -11,7 +11,7 @@ use super::open_names::open_names;
 use super::record::names;
 use super::semantic::SessionOrigin;
 use super::{
-    AnswerPlace, ApprovalDecision, Conversation, ConversationId, EndReason, EventId, Finding, Network, Progress, RunId,
+    AnswerRange, ApprovalDecision, Conversation, ConversationId, EndReason, EventId, Finding, Network, Progress, RunId,
     SandboxRecord, Semantic, Usage, Warning,
 };
 
@@ -507,7 +507,7 @@ pub struct RunEnd {
     pub hint: Option<String>,
     /// The location of the whole answer, if `finalText` may contain only part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<AnswerPlace>,
+    pub answer: Option<AnswerRange>,
     /// The answer, redacted. If it is longer than 1 MiB, only the beginning; `answer` then locates the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,

@@ -45,7 +45,7 @@ mod variable_name;
 mod warning;
 
 pub use access::{AccessClass, AccessToken, Actor};
-pub use answer::{AnswerPlace, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
+pub use answer::{AnswerRange, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
 pub use approval::{
     Answers, Approval, ApprovalDecider, ApprovalDecision, ApprovalKind, ApprovalQuestion, ApprovalVerdict,
     QuestionOption,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AnswerPlace, ArtifactId, ConversationId, RunId, RunMode, SandboxRecord, SandboxSupport};
+use super::{AnswerRange, ArtifactId, ConversationId, RunId, RunMode, SandboxRecord, SandboxSupport};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $text:literal,)+ }) => {
@@ -333,7 +333,7 @@ pub struct RunRecord {
     pub session_id: Option<String>,
     /// The location of the whole answer, if `finalText` may contain only part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<AnswerPlace>,
+    pub answer: Option<AnswerRange>,
     /// The answer. If it is longer than 1 MiB, only the beginning; `answer` then locates the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,

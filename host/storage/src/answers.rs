@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use ostler_protocol::{AnswerPlace, EventType, MAX_FINAL_TEXT, Output, RunEnd};
+use ostler_protocol::{AnswerRange, EventType, MAX_FINAL_TEXT, Output, RunEnd};
 
 use super::StorageError;
 use super::rows::{json_of, text, unsigned};
@@ -76,7 +76,7 @@ pub(super) fn of_end(
     conn: &Connection,
     run: i64,
     mut end: Value,
-) -> Result<(Option<String>, Option<AnswerPlace>), StorageError> {
+) -> Result<(Option<String>, Option<AnswerRange>), StorageError> {
     restore(conn, run, &mut end)?;
     let place = end.get_mut(PLACE).map(Value::take).and_then(|place| serde_json::from_value(place).ok());
     let answer = match end.get_mut(SHOWN) {
@@ -88,17 +88,17 @@ pub(super) fn of_end(
 
 impl Reference {
     /// The reference for a place; `None` if its cursors are out of range.
-    fn of(place: &AnswerPlace) -> Option<Self> {
+    fn of(place: &AnswerRange) -> Option<Self> {
         let number = |cursor| i64::try_from(cursor).ok();
         let (from, to) = (number(place.from_cursor)?, number(place.to_cursor)?);
         Some(Self { from, to, message: place.message.clone() })
     }
 
     /// The place for readers, who get only the start of a long answer.
-    fn place(&self, output: Output, bytes: usize) -> AnswerPlace {
+    fn place(&self, output: Output, bytes: usize) -> AnswerRange {
         let message = self.message.clone();
         let (from_cursor, to_cursor) = (unsigned(self.from), unsigned(self.to));
-        AnswerPlace { output, bytes: bytes as u64, from_cursor, to_cursor, message, lost_bytes: 0 }
+        AnswerRange { output, bytes: bytes as u64, from_cursor, to_cursor, message, lost_bytes: 0 }
     }
 }
 

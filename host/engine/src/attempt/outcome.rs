@@ -9,7 +9,7 @@ use crate::attempt::answer;
 use crate::document::Printed;
 use crate::queue::active_run::StopCause;
 use ostler_plugin_host::types as plugin;
-use ostler_protocol::{AnswerPlace, EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
+use ostler_protocol::{AnswerRange, EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use ostler_runner::ExitStatus;
 use ostler_storage::SessionUsage;
 use ostler_test_hooks::clock;
@@ -29,7 +29,7 @@ pub(crate) struct AttemptOutcome {
     /// The answer, not redacted; or the beginning of the answer that `answer` locates.
     pub(crate) final_text: Option<String>,
     /// The events that contain the answer in pieces.
-    pub(crate) answer: Option<Box<AnswerPlace>>,
+    pub(crate) answer: Option<Box<AnswerRange>>,
     /// The structured output of the CLI.
     pub(crate) structured: Structured,
     pub(crate) retry_after: Option<Duration>,

@@ -322,16 +322,12 @@ impl OutputLoop<'_> {
         self.end_child(StopReason::WorkDone);
     }
 
-    /// Ends the child. The first reason counts. A child that has exited keeps its own outcome, unless the reason makes what it
-    /// said invalid.
-    fn end_child(&mut self, reason: StopReason) {
-        // What was not stored counts more than any other reason: a run whose output is lost is no success.
-        let reason = if self.sink.failed() { StopReason::StorageFailed } else { reason };
-        let even_after_exit =
-            matches!(reason, StopReason::StorageFailed | StopReason::Denied(_) | StopReason::Unreadable);
-        if self.stop_reason == StopReason::Nothing && (self.exit.is_none() || even_after_exit) {
-            self.stop_reason = reason;
-            self.cut_short = self.exit.is_none();
+    /// Ends the child, if the reason counts; see [`reason_to_end`].
+    fn end_child(&mut self, requested: StopReason) {
+        let exited = self.exit.is_some();
+        let Some(reason) = reason_to_end(&self.stop_reason, requested, exited, self.sink.failed()) else { return };
+        if std::mem::replace(&mut self.stop_reason, reason) == StopReason::Nothing {
+            self.cut_short = !exited;
             self.child.stop(self.stop, self.grace);
         }
     }
@@ -605,5 +601,57 @@ impl OutputLoop<'_> {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         }
+    }
+}
+
+/// The reason for which the run ends, if it changes. The first reason counts. A child that has exited keeps its own outcome,
+/// unless the reason makes that outcome invalid. Lost output counts more than any other reason, because a run whose output
+/// is lost must not succeed.
+fn reason_to_end(
+    current: &StopReason,
+    requested: StopReason,
+    exited: bool,
+    storage_failed: bool,
+) -> Option<StopReason> {
+    let reason = if storage_failed { StopReason::StorageFailed } else { requested };
+    let invalidates_exit = matches!(reason, StopReason::StorageFailed | StopReason::Denied(_) | StopReason::Unreadable);
+    let counts = match current {
+        StopReason::Nothing => !exited || invalidates_exit,
+        // With these, the run can still succeed.
+        StopReason::WorkDone | StopReason::SessionEnded => reason == StopReason::StorageFailed,
+        _ => false,
+    };
+    counts.then_some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_output_replaces_every_reason_for_which_the_child_is_ended_at_that_moment() {
+        let requested = [StopReason::Canceled, StopReason::TimedOut, StopReason::WorkDone, StopReason::HostStops];
+        for (reason, exited) in requested.into_iter().zip([false, true, false, true]) {
+            let ended = reason_to_end(&StopReason::Nothing, reason, exited, true);
+            assert_eq!(ended, Some(StopReason::StorageFailed));
+        }
+    }
+
+    #[test]
+    fn output_that_is_lost_after_the_work_fails_the_run_and_other_ends_stay() {
+        let later = |current: StopReason| reason_to_end(&current, StopReason::StorageFailed, false, true);
+        assert_eq!(later(StopReason::WorkDone), Some(StopReason::StorageFailed));
+        assert_eq!(later(StopReason::SessionEnded), Some(StopReason::StorageFailed));
+        assert_eq!(later(StopReason::Canceled), None);
+        assert_eq!(later(StopReason::StorageFailed), None);
+    }
+
+    #[test]
+    fn first_reason_counts_and_an_exit_is_only_replaced_by_what_makes_it_invalid() {
+        let end = |current: &StopReason, requested, exited| reason_to_end(current, requested, exited, false);
+        assert_eq!(end(&StopReason::Nothing, StopReason::Canceled, false), Some(StopReason::Canceled));
+        assert_eq!(end(&StopReason::TimedOut, StopReason::Canceled, false), None);
+        assert_eq!(end(&StopReason::Nothing, StopReason::Canceled, true), None);
+        assert_eq!(end(&StopReason::Nothing, StopReason::Unreadable, true), Some(StopReason::Unreadable));
     }
 }

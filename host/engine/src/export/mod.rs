@@ -150,7 +150,7 @@ impl Exporter {
         Ok(target)
     }
 
-    /// The folders in which nobody but the host writes, without links.
+    /// The folders in which only the host writes, without links.
     fn own_folders(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
         let config = paths.config_file.parent().map(Path::to_owned);

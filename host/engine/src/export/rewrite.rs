@@ -33,7 +33,7 @@ enum Key {
     Tool(String),
 }
 
-/// What an event is for the texts that are under way.
+/// The role of an event for the texts that are not complete yet.
 enum Part {
     Piece(Key),
     /// The end of a text.

@@ -44,7 +44,7 @@ impl Target {
         Ok(Self { folder: opened, name: name.into(), path: folder.join(name), kept: true, overwrite: true })
     }
 
-    /// A file at a path that somebody named. Says what lies there.
+    /// A file at a path that a client named. Checks what exists there.
     ///
     /// # Errors
     /// `INVALID_PARAMS` for a path that cannot be, or that leads through a link or into one of `forbidden`; `CONFLICT` where
@@ -73,7 +73,7 @@ impl Target {
         Ok((Self { folder, name: name.to_owned(), path: real.join(name), kept: false, overwrite }, occupied))
     }
 
-    /// A temporary file beside the place.
+    /// A temporary file in the same folder.
     pub(super) fn begin(&self) -> io::Result<NamedTempFile<File>> {
         tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(fd_path(&self.folder))
     }
@@ -103,7 +103,7 @@ impl Target {
     }
 }
 
-/// A path that leads to what is open, whatever has happened to its name.
+/// A path to the open file, which is valid even if its name has changed.
 fn fd_path(folder: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }

@@ -16,7 +16,7 @@ use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId, RunStatus};
 use ostler_storage::{Durability, PendingErasure, StorageErrorKind, WriteTx};
 use ostler_test_hooks::failpoint;
 
-/// How long a reader may keep the write-ahead log from being emptied before the answer goes out without that.
+/// Longest time for which a reader may prevent the write-ahead log from being emptied. Then the deletion returns without that.
 const LOG_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Pages whose unused part is overwritten in one write: a few milliseconds, for which other writes wait.
 const CLEAR_PAGES: u32 = 1024;
@@ -75,7 +75,7 @@ impl RetentionService {
         let (runs, deleted) = self.erase_conversation(id, &mut files_left)?;
         self.erase_remains()?;
         if !deleted {
-            let message = format!("somebody has sent a message to the conversation {id} while it was deleted");
+            let message = format!("a message was sent to the conversation {id} while it was deleted");
             return Err(ApiError::new(ErrorKind::Conflict, message).hint("try again when it has been answered"));
         }
         Ok(DeletedConversation { conversation_id: id, runs: runs as u64, files_left })

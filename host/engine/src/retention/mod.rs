@@ -47,7 +47,7 @@ const LISTED: usize = 1000;
 /// Quiet conversations that one look goes through.
 const CONVERSATIONS: u32 = 10_000;
 
-/// Deletes runs: those that are too old or too much, and those that somebody wants deleted.
+/// Deletes runs: those beyond the limits of age and size, and those that a client deletes.
 #[derive(Debug)]
 pub struct RetentionService {
     storage: Storage,
@@ -117,7 +117,7 @@ impl Schedule {
         !state.stop
     }
 
-    /// Ends the thread, and returns when it has let go of everything.
+    /// Ends the thread, and returns when it has ended.
     fn stop(&self) {
         let mut state = self.lock();
         state.stop = true;
@@ -158,22 +158,22 @@ impl RetentionService {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks after retention from now on.
+    /// Starts the thread that enforces the limits.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// If the thread cannot be started.
     pub(crate) fn start(self: &Arc<Self>) -> Result<(), ApiError> {
         let running = Running::new(&self.schedule);
         let service = Arc::clone(self);
         spawn("retention", move || {
             service.keep();
-            // Whoever waits for the thread's end wants the storage to be free.
+            // A caller that waits for the end of the thread needs the storage to be released.
             drop(service);
             drop(running);
         })
     }
 
-    /// Ends the thread, and returns when it has let go of the storage: after its present write, at the latest.
+    /// Ends the thread, and returns when it has released the storage: after its current write, at the latest.
     pub(crate) fn stop(&self) {
         self.schedule.stop();
     }

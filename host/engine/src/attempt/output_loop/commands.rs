@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::OutputLoop;
-use super::session_state::{INTERRUPT_LIMIT, SessionAction};
+use super::session_state::{INTERRUPT_LIMIT, SessionAction, SessionState};
 use crate::attempt::outcome::StopReason;
 use crate::plugin_error;
 use crate::session::command::{Client, RunCommand, run_ended};
@@ -76,7 +76,7 @@ impl OutputLoop<'_> {
 
     fn on_interrupt(&mut self) -> Result<bool, ApiError> {
         self.check_session()?;
-        if !self.session.as_ref().is_some_and(|session| session.is_running()) {
+        if !self.session.as_ref().is_some_and(SessionState::is_running) {
             return Ok(false);
         }
         self.interrupt()?;
