@@ -77,6 +77,13 @@ pub(super) fn confirm(question: &str) -> bool {
     asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
 }
 
+/// Asks for a line on standard error, and reads it from standard input. Blocks until it is typed.
+pub(super) fn line(question: &str) -> io::Result<String> {
+    io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush())?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map(|_| line)
+}
+
 fn is_yes(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
 }

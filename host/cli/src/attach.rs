@@ -7,8 +7,10 @@ use super::exit::Exit;
 use super::follow::{self, OnInterrupt};
 use super::output::complain;
 use super::signals::Signals;
-use super::{format, ids};
-use ostler_protocol::ApiError;
+use super::{format, ids, session};
+use ostler_client::Client;
+use ostler_protocol::methods::RunEventsParams;
+use ostler_protocol::{ApiError, RunId, RunMode};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +21,9 @@ Examples:
 
 In a pipe or a file, the run is shown from its start. \
 Ctrl-C or Ctrl-\\ leaves the run, which continues; `ostler cancel` cancels it. \
-A run that has ended is shown from its start. The exit code is the run's.";
+A run that has ended is shown from its start. The exit code is the run's.
+
+On a terminal, the agent's requests for approval are asked, and a session takes messages as with `ostler session attach`.";
 
 /// Follow a running or queued run
 #[derive(Debug, Args)]
@@ -45,13 +49,18 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         let run_id = ids::run(&client, &arguments.run).await?;
         // Read the cursor first: events after it are shown.
         let cursor = client.get_status().await?.cursor;
-        let summary = client.get_run(run_id).await?.summary;
-        Ok::<_, ApiError>((client, cursor, summary))
+        let run = client.get_run(run_id).await?;
+        Ok::<_, ApiError>((client, cursor, run))
     };
-    let (client, cursor, summary) = tokio::select! {
+    let (client, cursor, run) = tokio::select! {
         prepared = prepare => prepared?,
         () = signals.next() => return Ok(Exit::Canceled),
     };
+    let summary = &run.summary;
+    let converses = summary.mode == RunMode::Interactive && !summary.status.ended() && !arguments.quiet;
+    if converses && session::can_converse(context) {
+        return session::attach_to(context, &client, &run, cursor, arguments.from_start, &mut signals).await;
+    }
     let lives = !summary.status.ended();
     // In a file or a pipe, a partial answer would look complete.
     let joins = arguments.from_now || context.out.stdout_terminal && !arguments.from_start;
@@ -60,12 +69,17 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         complain(&format!("attached to run {id}; Ctrl-C leaves it running, `ostler cancel {id}` cancels it"));
     }
     let options = follow::Options {
-        label: &summary.provider,
-        quiet: arguments.quiet,
-        cancel: false,
-        filed: false,
         on_interrupt: OnInterrupt::Leave,
         joined_at: Some(cursor).filter(|_| lives && joins),
+        history_to: if lives { newest_event(&client, summary.run_id, cursor).await? } else { Some(u64::MAX) },
+        ..follow::Options::new(&summary.provider, arguments.quiet)
     };
     follow::follow(context, &client, summary.run_id, &mut signals, options).await
+}
+
+/// The cursor of the newest event of a run up to a cursor.
+async fn newest_event(client: &Client, run_id: RunId, cursor: u64) -> Result<Option<u64>, ApiError> {
+    let params = RunEventsParams { run_id, after: None, before: Some(cursor + 1), limit: Some(1) };
+    let page = client.get_run_events(&params).await?;
+    Ok(page.events.last().map(|event| event.cursor))
 }

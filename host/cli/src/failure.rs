@@ -92,9 +92,13 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
 }
 
 /// Command names of other programs, each with the command to use here.
-const OTHER_WORDS: [(&str, &str); 22] = [
+const OTHER_WORDS: [(&str, &str); 26] = [
     ("abort", "cancel"),
+    ("ack", "inbox ack"),
+    ("allow", "approvals allow"),
+    ("approve", "approvals allow"),
     ("daemon", "serve"),
+    ("deny", "approvals deny"),
     ("down", "stop"),
     ("enqueue", "run --detach"),
     ("exec", "run"),

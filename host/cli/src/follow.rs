@@ -1,12 +1,15 @@
 //! Follows a run to its end: answer, progress, cancellation.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::answer::Answer;
+use super::approval::{Change, Handled, InlineApprovals};
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{Output, complain};
@@ -16,6 +19,7 @@ use super::signals::{Detach, Signals};
 use super::{format, result};
 use ostler_client::{Client, ClientError, StreamItem};
 use ostler_protocol::methods::{CancelResult, SubscribeParams};
+use ostler_protocol::semantic::TurnStatus;
 use ostler_protocol::{ApiError, Event, JobRecord, RunId, WaitReason};
 
 /// Interval between two queries for the queue position of a waiting run.
@@ -43,6 +47,26 @@ pub(super) struct Options<'a> {
     pub(super) on_interrupt: OnInterrupt,
     /// Events up to this cursor are processed but not shown: the user joins the run there.
     pub(super) joined_at: Option<u64>,
+    /// The approvals of events up to this cursor are history. Those that are still open then are asked about.
+    pub(super) history_to: Option<u64>,
+    /// Follow only the turn that begins after this cursor.
+    pub(super) turn_after: Option<u64>,
+}
+
+impl<'a> Options<'a> {
+    /// Follows a new run to its end; Ctrl-C cancels it.
+    pub(super) const fn new(label: &'a str, quiet: bool) -> Self {
+        Self {
+            label,
+            quiet,
+            cancel: false,
+            filed: false,
+            on_interrupt: OnInterrupt::Cancel,
+            joined_at: None,
+            history_to: None,
+            turn_after: None,
+        }
+    }
 }
 
 /// Shows a run until it has ended. Returns its outcome.
@@ -64,8 +88,13 @@ pub(super) async fn follow(
         printer: Printer::new(format::short_id(run_id)),
         answer: Answer::default(),
         progress: Progress::new(options.label, quiet, &context.out),
+        approvals: InlineApprovals::new(client, &context.out, context.json && !context.json_result, context.json),
+        history_to: options.history_to,
+        held: VecDeque::new(),
+        ended: false,
     };
-    let mut events = client.follow(SubscribeParams { run_id: Some(run_id), ..SubscribeParams::default() });
+    let after = options.turn_after;
+    let mut events = client.follow(SubscribeParams { run_id: Some(run_id), after, ..SubscribeParams::default() });
     let mut positions = watch_position(client, run_id, view.progress.visible());
     let mut tick = tokio::time::interval(TICK);
     let mut detach = Detach::listen()?;
@@ -75,10 +104,11 @@ pub(super) async fn follow(
         cancel = view.cancel(&mut context.out, client, run_id)?;
     }
     loop {
+        let mut shown = Shown::Nothing;
         tokio::select! {
             biased;
             () = detach.next(), if matches!(cancel, Cancel::NotAsked) => {
-                view.progress.hide();
+                view.close(&mut context.out)?;
                 let id = format::short_id(run_id);
                 complain(&format!("left run {id}, which continues; `ostler attach {id}` follows it again"));
                 return Ok(Exit::Detached);
@@ -86,12 +116,12 @@ pub(super) async fn follow(
             () = &mut reader_gone, if options.on_interrupt == OnInterrupt::Leave => return Ok(Exit::Done),
             () = signals.next() => {
                 if options.on_interrupt == OnInterrupt::Leave {
-                    view.progress.hide();
+                    view.close(&mut context.out)?;
                     complain(&format!("left run {}, which continues", format::short_id(run_id)));
                     return Ok(Exit::Canceled);
                 }
                 if !matches!(cancel, Cancel::NotAsked) {
-                    view.progress.hide();
+                    view.close(&mut context.out)?;
                     complain(&format!("exiting; the host is still canceling run {}", format::short_id(run_id)));
                     return Ok(Exit::Canceled);
                 }
@@ -99,15 +129,16 @@ pub(super) async fn follow(
             }
             // After a successful cancel the terminal event follows; only a failed cancel ends the loop here.
             result = cancel.answered() => result?,
-            item = events.next() => match item {
-                Ok(StreamItem::Event(event)) => {
-                    if let Some(exit) = view.show(&mut context.out, &event)? {
-                        if context.json_result {
-                            result::print(context, client, run_id, exit).await?;
-                        }
-                        return Ok(exit);
-                    }
+            event = view.approvals.next() => match view.approvals.handle(event, signals).await {
+                Handled::Nothing => shown = view.resume(&mut context.out)?,
+                Handled::Line(line) => {
+                    view.held.push_front(Held::Line(line));
+                    shown = view.resume(&mut context.out)?;
                 }
+                Handled::Gone => return Ok(Exit::Detached),
+            },
+            item = events.next() => match item {
+                Ok(StreamItem::Event(event)) => shown = view.show(&mut context.out, event)?,
                 Ok(StreamItem::Interrupted(_)) => {
                     let text = "lost the connection to the host; reconnecting".to_owned();
                     view.show_note(&mut context.out, &Note { level: Level::Warning, text })?;
@@ -115,7 +146,20 @@ pub(super) async fn follow(
                 Err(error) => return Err(error.into()),
             },
             Some(job) = positions.receiver.recv() => view.waits(&mut context.out, &job)?,
-            _ = tick.tick(), if view.progress.moves() => view.progress.tick(view.printer.at_line_start()),
+            _ = tick.tick(), if view.progress.moves() || view.approvals.is_asking() => view.tick(),
+        }
+        match shown {
+            Shown::Turn(status) if options.turn_after.is_some() => {
+                view.close(&mut context.out)?;
+                return view.end_turn(context, run_id, &status);
+            }
+            Shown::End(exit) => {
+                if context.json_result {
+                    result::print(context, client, run_id, exit).await?;
+                }
+                return Ok(exit);
+            }
+            Shown::Turn(_) | Shown::Nothing => {}
         }
         if !view.progress.waiting() {
             positions.end();
@@ -150,26 +194,106 @@ struct View {
     json_result: bool,
     filed: bool,
     joined_at: Option<u64>,
+    history_to: Option<u64>,
     /// The last message about a pause that blocks the run; empty if there is no pause.
     reported_pause: String,
     run: String,
     printer: Printer,
     answer: Answer,
     progress: Progress,
+    approvals: InlineApprovals,
+    /// What has happened while a dialog about an approval is open. It is shown afterwards, so that the command or the diff
+    /// stays in view.
+    held: VecDeque<Held>,
+    /// The run or the view has ended: nothing is held back any more.
+    ended: bool,
+}
+
+/// Something that is shown later.
+enum Held {
+    Event(Box<Event>),
+    /// A line about an approval.
+    Line(String),
+}
+
+/// What an event means for the loop.
+enum Shown {
+    Nothing,
+    /// A turn has ended.
+    Turn(TurnStatus),
+    /// The run has ended.
+    End(Exit),
 }
 
 impl View {
-    fn show(&mut self, out: &mut Output, event: &Event) -> Result<Option<Exit>, ApiError> {
-        if self.joined_at.is_some_and(|joined| event.cursor <= joined) {
-            return Ok(self.pass_over(event));
+    fn show(&mut self, out: &mut Output, event: Box<Event>) -> Result<Shown, ApiError> {
+        if self.json && !self.json_result && !self.is_before_join(&event) {
+            out.json_line(&event)?;
         }
-        if self.json {
-            if !self.json_result {
-                out.json_line(event)?;
+        let history = self.history_to.is_some_and(|last| event.cursor <= last);
+        let line = Change::of_event(&event).and_then(|change| self.approvals.take(&change));
+        self.ended |= event.kind.terminal();
+        if self.history_to.is_some_and(|last| event.cursor >= last) {
+            self.history_to = None;
+        }
+        self.held.push_back(Held::Event(event));
+        if let Some(line) = line.filter(|_| !history) {
+            self.held.push_back(Held::Line(line));
+        }
+        if self.ended {
+            self.approvals.close();
+        }
+        self.resume(out)
+    }
+
+    fn is_before_join(&self, event: &Event) -> bool {
+        self.joined_at.is_some_and(|joined| event.cursor <= joined)
+    }
+
+    /// Shows what was held back, and opens the next dialog.
+    fn resume(&mut self, out: &mut Output) -> Result<Shown, ApiError> {
+        while self.ended || !self.approvals.is_asking() {
+            let shown = match self.held.pop_front() {
+                None => break,
+                Some(Held::Event(event)) => self.show_event(out, &event)?,
+                Some(Held::Line(text)) => {
+                    self.show_note(out, &Note { level: Level::Info, text })?;
+                    Shown::Nothing
+                }
+            };
+            if !matches!(shown, Shown::Nothing) {
+                return Ok(shown);
             }
-            return Ok(self.printer.take(event).end);
         }
-        let step = self.printer.take(event);
+        if self.history_to.is_none() && self.approvals.waits() && !self.ended {
+            self.progress.hide();
+            if out.stdout_terminal {
+                self.answer.write(out, self.printer.break_line().as_bytes())?;
+            }
+            for text in self.approvals.ask() {
+                self.show_note(out, &Note { level: Level::Doubt, text })?;
+            }
+        }
+        Ok(Shown::Nothing)
+    }
+
+    fn show_event(&mut self, out: &mut Output, event: &Event) -> Result<Shown, ApiError> {
+        let joins = self.is_before_join(event);
+        let mut step = self.printer.take(event);
+        if joins || self.json {
+            let _ = self.printer.break_line();
+        }
+        if let Some(activity) = step.activity.take() {
+            self.progress.set(activity);
+        }
+        let shown = match (step.end, step.turn.take()) {
+            (Some(exit), _) => Shown::End(exit),
+            (None, Some(turn)) => Shown::Turn(turn),
+            (None, None) => Shown::Nothing,
+        };
+        if joins || self.json {
+            return Ok(shown);
+        }
         if !step.answer.is_empty() {
             self.progress.make_way();
             self.answer.write(out, &step.answer)?;
@@ -184,9 +308,6 @@ impl View {
         for note in &step.notes {
             self.show_note(out, note)?;
         }
-        if let Some(activity) = step.activity {
-            self.progress.set(activity);
-        }
         if step.end == Some(Exit::Done) && step.mixed && !self.filed && !out.stdout_terminal {
             let id = &self.run;
             let text = format!(
@@ -194,9 +315,48 @@ impl View {
                  hint: `ostler export {id} --format txt --output -` prints the answer alone"
             );
             self.show_note(out, &Note { level: Level::Error, text })?;
-            return Ok(Some(Exit::Undelivered));
+            return Ok(Shown::End(Exit::Undelivered));
         }
-        Ok(step.end)
+        Ok(shown)
+    }
+
+    /// Ends the view before the run has ended.
+    fn close(&mut self, out: &mut Output) -> Result<(), ApiError> {
+        self.approvals.close();
+        self.ended = true;
+        while !self.held.is_empty() {
+            self.resume(out)?;
+        }
+        self.progress.hide();
+        Ok(())
+    }
+
+    /// The outcome of a turn. Prints it if JSON is wanted.
+    fn end_turn(&mut self, context: &mut Context<'_>, run_id: RunId, status: &TurnStatus) -> Result<Exit, ApiError> {
+        let exit = match status {
+            TurnStatus::Interrupted => Exit::Canceled,
+            TurnStatus::Failed => Exit::RunFailed,
+            _ => Exit::Done,
+        };
+        if context.json_result {
+            let text = self.printer.last_text();
+            let result = json!({"runId": run_id, "turn": status.name(), "text": text, "exitCode": exit.code()});
+            context.out.document(&result)?;
+        } else if !context.json {
+            self.answer.finish(&mut context.out)?;
+            if exit == Exit::RunFailed {
+                self.show_note(&mut context.out, &Note { level: Level::Error, text: "the turn failed".to_owned() })?;
+            }
+        }
+        Ok(exit)
+    }
+
+    fn tick(&mut self) {
+        if self.approvals.is_asking() {
+            self.approvals.redraw();
+        } else {
+            self.progress.tick(self.printer.at_line_start());
+        }
     }
 
     /// Updates the queue position of a waiting run, and reports a paused queue.
@@ -220,16 +380,6 @@ impl View {
         Ok(())
     }
 
-    /// Processes an event from before the user joined, without showing it.
-    fn pass_over(&mut self, event: &Event) -> Option<Exit> {
-        let step = self.printer.take(event);
-        let _ = self.printer.break_line();
-        if let Some(activity) = step.activity {
-            self.progress.set(activity);
-        }
-        step.end
-    }
-
     fn cancel(&mut self, out: &mut Output, client: &Client, run_id: RunId) -> Result<Cancel, ApiError> {
         let id = format::short_id(run_id);
         let text = format!("canceling run {id} (press Ctrl-C again to exit without waiting)");
@@ -240,10 +390,15 @@ impl View {
 
     /// Shows a note on a line of its own, even if the agent's text is on the same terminal.
     fn show_note(&mut self, out: &mut Output, note: &Note) -> Result<(), ApiError> {
-        if self.progress.wants(note) && out.stdout_terminal {
+        self.approvals.erase();
+        // While a dialog is open, the cursor is at the start of a line.
+        if self.progress.wants(note) && out.stdout_terminal && !self.approvals.is_asking() {
             self.answer.write(out, self.printer.break_line().as_bytes())?;
         }
         self.progress.note(note);
+        if self.approvals.is_asking() {
+            self.approvals.redraw();
+        }
         Ok(())
     }
 }

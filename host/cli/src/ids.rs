@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use ostler_client::Client;
 use ostler_protocol::methods::{ListConversationsParams, ListRunsParams};
-use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId};
+use ostler_protocol::{ApiError, Approval, ConversationId, ErrorKind, RunId, RunMode};
 
 use super::clean;
 use super::format;
@@ -41,6 +41,50 @@ pub(super) async fn run(client: &Client, text: &str) -> Result<RunId, ApiError> 
     id.await.map(RunId::from)
 }
 
+/// The run of a session that `text` names. `@` is the newest session.
+pub(super) async fn session(client: &Client, text: &str) -> Result<RunId, ApiError> {
+    let Wanted::Newest(number) = SESSION.parse(text)? else { return run(client, text).await };
+    let (mut seen, mut offset) = (0, 0);
+    loop {
+        let params = ListRunsParams { limit: Some(PAGE), offset: Some(offset), ..ListRunsParams::default() };
+        let page = client.list_runs(&params).await?;
+        offset += page.items.len() as u64;
+        let ended = page.items.is_empty() || offset >= page.total.min(MAX_LOOKED_AT);
+        for run in page.items.into_iter().filter(|run| run.mode == RunMode::Interactive) {
+            seen += 1;
+            if seen == number {
+                return Ok(run.run_id);
+            }
+        }
+        if ended {
+            return Err(SESSION.too_few(number, seen));
+        }
+    }
+}
+
+/// The open approval that `text` names.
+pub(super) async fn approval(client: &Client, text: &str) -> Result<Approval, ApiError> {
+    let open = client.list_approvals(None).await?;
+    let fits = |digits: &str| {
+        let named = open.iter().map(|approval| Named {
+            id: *approval.id.as_uuid(),
+            at: approval.opened_at,
+            title: approval.title.clone(),
+        });
+        named.filter(|named| matches(named.id, digits)).collect::<Vec<_>>()
+    };
+    let id = match APPROVAL.parse(text)? {
+        Wanted::Whole(id) => id,
+        Wanted::Part(digits) => APPROVAL.pick(text, &fits(&digits))?,
+        // The newest one may be another than the user has in mind.
+        Wanted::Newest(_) => return Err(APPROVAL.not_an_id(text)),
+    };
+    open.into_iter().find(|approval| *approval.id.as_uuid() == id).ok_or_else(|| {
+        ApiError::new(ErrorKind::NotFound, format!("there is no open approval {}", clean::line(text)))
+            .hint(format!("it may have been decided; {}", APPROVAL.hint()))
+    })
+}
+
 /// The conversation that `text` names, archived or not.
 pub(super) async fn conversation(client: &Client, text: &str) -> Result<ConversationId, ApiError> {
     let id = resolve(&CONVERSATION, text, async |offset, limit| {
@@ -66,10 +110,14 @@ struct Kind {
     name: &'static str,
     /// The command that lists these items.
     list: &'static str,
+    /// Whether `@` is the newest one.
+    newest: bool,
 }
 
-const RUN: Kind = Kind { name: "run", list: "ostler runs" };
-const CONVERSATION: Kind = Kind { name: "conversation", list: "ostler chat list" };
+const RUN: Kind = Kind { name: "run", list: "ostler runs", newest: true };
+const SESSION: Kind = Kind { name: "session", list: "ostler session list --all", newest: true };
+const APPROVAL: Kind = Kind { name: "approval", list: "ostler approvals", newest: false };
+const CONVERSATION: Kind = Kind { name: "conversation", list: "ostler chat list", newest: true };
 
 /// An item with an id.
 #[derive(Debug)]
@@ -142,11 +190,9 @@ impl Kind {
     }
 
     fn not_an_id(&self, text: &str) -> ApiError {
+        let newest = if self.newest { ", and `@` or `last` is the newest" } else { "" };
         ApiError::new(ErrorKind::InvalidParams, format!("{:?} is not a valid {} id", clean::line(text), self.name))
-            .hint(format!(
-                "{}; the beginning or the end of an id is enough, and `@` or `last` is the newest",
-                self.hint()
-            ))
+            .hint(format!("{}; the beginning or the end of an id is enough{newest}", self.hint()))
     }
 
     fn too_few(&self, number: u64, total: u64) -> ApiError {

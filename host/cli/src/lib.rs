@@ -13,6 +13,9 @@
 //! follow the events of the run (`follow`). The host validates fields and limits; its errors name fields by JSON
 //! Pointer, and `option_names` replaces those by options.
 //!
+//! **Sessions and approvals.** `approval` formats what an agent wants to do and asks about it, in `follow` and in the
+//! console of a session (`session`). `terminal` reads keys and draws the lines at the bottom.
+//!
 //! **Output.** Results go to standard output, everything else to standard error. `printer` maps events to text without
 //! doing any output; `progress` draws the spinner. All text from agents and hosts passes `clean` on its way to a
 //! terminal. `--json` prints results, and errors on standard error, as JSON.
@@ -20,7 +23,9 @@
 //! **Files.** `destination` writes files that the user names: it rejects a bad destination before any work is done, and
 //! replaces a plain file only when its content is complete.
 
+mod actors;
 mod answer;
+mod approval;
 mod ask;
 mod attachments;
 mod clean;
@@ -28,6 +33,7 @@ mod complete;
 mod confirm;
 mod context;
 mod destination;
+mod editor;
 mod environment;
 mod exit;
 mod failure;
@@ -49,9 +55,11 @@ mod schedule;
 mod signals;
 mod submit;
 mod table;
+mod terminal;
 mod times;
 
 mod access;
+mod approvals;
 mod attach;
 mod audit;
 mod cancel;
@@ -62,6 +70,7 @@ mod config;
 mod doctor;
 mod export;
 mod grants;
+mod inbox;
 mod logs;
 mod man;
 mod plugin;
@@ -78,6 +87,7 @@ mod run;
 mod runs;
 mod search;
 mod serve;
+mod session;
 mod settings;
 mod show;
 mod status;
@@ -150,6 +160,8 @@ Examples:
   ostler run codex --detach - < task.md        start a run in the background
   ostler runs                                  list runs, newest first
   ostler chat new codex                        start a conversation
+  ostler session start codex                   work with an agent in an open session
+  ostler inbox                                 what waits for you
   ostler doctor                                check the installation
 
 Exit codes:
@@ -256,6 +268,11 @@ enum Command {
     Rerun(Box<rerun::Arguments>),
     #[command(alias = "chats")]
     Chat(chat::Arguments),
+    #[command(alias = "sessions")]
+    Session(session::Arguments),
+    #[command(alias = "approval")]
+    Approvals(approvals::Arguments),
+    Inbox(inbox::Arguments),
     #[command(visible_alias = "ls", alias = "list")]
     Runs(runs::Arguments),
     Search(search::Arguments),
@@ -343,6 +360,9 @@ impl Command {
                 Self::Run(arguments) => run::execute(context, *arguments).await,
                 Self::Rerun(arguments) => rerun::execute(context, *arguments).await,
                 Self::Chat(arguments) => chat::execute(context, arguments).await,
+                Self::Session(arguments) => session::execute(context, arguments).await,
+                Self::Approvals(arguments) => approvals::execute(context, arguments).await,
+                Self::Inbox(arguments) => inbox::execute(context, &arguments).await,
                 Self::Runs(arguments) => runs::execute(context, arguments).await,
                 Self::Search(arguments) => search::execute(context, arguments).await,
                 Self::Show(arguments) => show::execute(context, &arguments).await,

@@ -10,7 +10,7 @@ use ostler_config::file_key;
 use ostler_protocol::{ApiError, Problem, unescape_pointer};
 
 /// Fields of the start payload and the options that set them.
-const FIELDS: [(&str, &str); 33] = [
+const FIELDS: [(&str, &str); 40] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
     ("/title", "--title"),
@@ -34,6 +34,7 @@ const FIELDS: [(&str, &str); 33] = [
     ("/harness/permissions/networkAccess", "--network"),
     ("/harness/permissions/allowHosts", "--allow-host"),
     ("/harness/permissions/autoApprove", "--auto-approve"),
+    ("/harness/permissions/approvalPolicy", "--ask"),
     ("/harness/limits/maxTurns", "--max-turns"),
     ("/harness/limits/maxBudgetUsd", "--max-budget"),
     ("/harness/mcp", "--mcp"),
@@ -44,6 +45,13 @@ const FIELDS: [(&str, &str); 33] = [
     ("/harness/images", "--image"),
     ("/harness/files", "--attach"),
     ("/harness/processEnv", "--env"),
+    // Of sessions and approvals.
+    ("/runId", "RUN"),
+    ("/data", "TEXT"),
+    ("/answers", "TEXT"),
+    ("/input", "--input"),
+    ("/message", "--message"),
+    ("/stopTurn", "--stop-turn"),
 ];
 
 /// Sections of the configuration. Their keys are shown as in the file.
@@ -84,6 +92,8 @@ pub(super) fn name(pointer: &str) -> String {
                 Some(inside) if !inside.is_empty() => format!("{option}, at {inside}"),
                 _ => option.to_owned(),
             },
+            ("TEXT", Some(id)) => format!("QUESTION {}", unescape_pointer(id)),
+            ("--input", Some(_)) => format!("{option}, at {rest}"),
             ("--mcp", Some(_)) => format!("{option}, at {rest}"),
             // Count from 1.
             (_, Some(index)) if index.parse::<usize>().is_ok_and(|index| index > 0) => {
@@ -187,10 +197,13 @@ mod tests {
         let command = Cli::command();
         let grant = command.find_subcommand("grant").and_then(|grant| grant.find_subcommand("add")).unwrap();
         let run = command.find_subcommand("run").unwrap();
+        let below = |name| command.find_subcommand("approvals").and_then(|one| one.find_subcommand(name)).unwrap();
+        let approvals = below("allow").get_arguments().chain(below("deny").get_arguments());
+        let others: Vec<&clap::Arg> = grant.get_arguments().chain(approvals).collect();
         for (field, option) in FIELDS {
             let Some(long) = option.strip_prefix("--") else { continue };
             assert!(
-                run.get_arguments().chain(grant.get_arguments()).any(|argument| argument.get_long() == Some(long)),
+                run.get_arguments().chain(others.iter().copied()).any(|argument| argument.get_long() == Some(long)),
                 "{field}: no command has {option}"
             );
         }
@@ -209,6 +222,8 @@ mod tests {
             ("/optionalFlags/--delay-ms", "--flag --delay-ms"),
             ("/harness/structuredOutput/schema/type", "--schema, at /type"),
             ("/prompt", "PROMPT"),
+            ("/answers/a~1b", "QUESTION a/b"),
+            ("/input/a/0", "--input, at /a/0"),
             ("/harness/cliAllowlist/entries", "/harness/cliAllowlist/entries"),
             ("/timeoutSecondsX", "/timeoutSecondsX"),
             ("/scheduler/perProvider", "scheduler.per_provider"),

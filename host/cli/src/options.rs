@@ -100,6 +100,11 @@ pub(super) struct PayloadOptions {
     /// Let the agent act without asking, within its sandbox
     #[arg(long)]
     auto_approve: bool,
+    /// When the agent asks you before it acts: `untrusted` before everything that is not known to be harmless,
+    /// `on-request` when it wants to, `never`
+    #[arg(long, value_name = "WHEN", value_parser = ["untrusted", "on-request", "on-failure", "never"],
+        hide_possible_values = true)]
+    ask: Option<String>,
     /// Image for the model: PNG, JPEG, GIF or WebP, in a granted folder (repeatable)
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
@@ -208,6 +213,7 @@ impl PayloadOptions {
             network: self.network.as_deref().map(|which| which == "on"),
             allow_hosts: some(self.allow_hosts.clone()),
             auto_approve: self.auto_approve.then_some(true),
+            ask: self.ask.clone(),
             mcp: self.mcp.as_deref().map(|path| input::json("MCP configuration", path)).transpose()?,
             images: some(attachments::read_images(&self.images)?),
             files: some(attachments::read("--attach", &self.files)?),

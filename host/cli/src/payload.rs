@@ -35,6 +35,8 @@ pub(super) struct PayloadArgs {
     /// `--allow-host`
     pub(super) allow_hosts: Option<Vec<String>>,
     pub(super) auto_approve: Option<bool>,
+    /// `--ask`
+    pub(super) ask: Option<String>,
     /// `--mcp`: an object with `servers`, or a list of them.
     pub(super) mcp: Option<Value>,
     /// `--image`
@@ -106,7 +108,7 @@ fn overlay(args: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<P
         return Err(ApiError::invalid(vec![Problem { pointer: "/harness/limits/maxBudgetUsd".to_owned(), message }]));
     }
     let mcp = args.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
-    let fields: [(&[&str], Option<Value>); 26] = [
+    let fields: [(&[&str], Option<Value>); 27] = [
         (&["provider"], args.provider.map(Value::from)),
         (&["prompt"], args.prompt.map(Value::from)),
         (&["harness", "pipedContent"], args.piped.map(Value::from)),
@@ -122,6 +124,7 @@ fn overlay(args: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<P
         (&["harness", "permissions", "networkAccess"], args.network.map(Value::from)),
         (&["harness", "permissions", "allowHosts"], args.allow_hosts.map(Value::from)),
         (&["harness", "permissions", "autoApprove"], args.auto_approve.map(Value::from)),
+        (&["harness", "permissions", "approvalPolicy"], args.ask.map(Value::from)),
         (&["harness", "tools"], args.tools.map(Value::from)),
         (&["harness", "additionalDirectories"], folders.map(Value::from)),
         (&["harness", "limits", "maxTurns"], args.max_turns.map(Value::from)),

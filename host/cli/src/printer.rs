@@ -6,12 +6,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::{format, option_names, times};
-use ostler_protocol::semantic::ToolUse;
+use super::{actors, clean, format, option_names, times};
+use ostler_protocol::semantic::{ToolUse, TurnStatus};
 use ostler_protocol::{
     CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Network, NetworkReason,
-    NetworkVerdict, Output, PolicyAudit, Progress, ProgressStage, RunEnd, RunStarted, Semantic, StructuredOutput,
-    StructuredOutputInvalid, Usage, Verdict, Warning, WarningCode, chunk_bytes,
+    NetworkVerdict, Output, PolicyAudit, Progress, ProgressStage, RunEnd, RunStarted, Semantic, SessionClosed,
+    SessionEnd, SessionInput, StructuredOutput, StructuredOutputInvalid, Usage, Verdict, Warning, WarningCode,
+    chunk_bytes,
 };
 
 /// Number of lines of the CLI's error output that are kept to explain a failure.
@@ -64,6 +65,8 @@ pub(super) struct Step {
     pub(super) end: Option<Exit>,
     /// Set at the end if earlier attempts printed output that was shown before the answer.
     pub(super) mixed: bool,
+    /// A turn has ended.
+    pub(super) turn: Option<TurnStatus>,
 }
 
 impl Step {
@@ -132,6 +135,11 @@ impl Printer {
         }
     }
 
+    /// The text of the last complete message.
+    pub(super) fn last_text(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// Whether the shown text is empty or ends with a line end.
     pub(super) const fn at_line_start(&self) -> bool {
         self.line_start
@@ -184,6 +192,15 @@ impl Printer {
                 printer.structured = Some(found.result.clone());
             }),
             EventType::StructuredOutputInvalid => self.with(event, &mut step, Self::misfit),
+            EventType::SessionInputAccepted => self.with(event, &mut step, |printer, input: &SessionInput, step| {
+                printer.end_line(step);
+                step.note(Level::Info, format!("message of {}: {}", actors::name(&input.actor), input.text.trim_end()));
+                step.activity = Some(Activity::Working(String::new()));
+            }),
+            EventType::SessionClosed => self.with(event, &mut step, |printer, closed: &SessionClosed, step| {
+                printer.end_line(step);
+                step.note(Level::Info, format!("the session was closed: {}", end_of_session(&closed.reason)));
+            }),
             EventType::RunCompleted | EventType::RunFailed | EventType::RunCanceled => {
                 let kind = event.kind;
                 self.with(event, &mut step, |printer, end: &RunEnd, step| printer.ended(kind, end, step));
@@ -322,7 +339,25 @@ impl Printer {
                 step.activity = Some(Activity::Working(summary));
             }
             Semantic::ToolResult(_) => step.activity = Some(Activity::Working(String::new())),
-            Semantic::TurnComplete(_) => self.end_line(step),
+            Semantic::TurnComplete(turn) => {
+                self.end_line(step);
+                step.turn = Some(turn.status.clone());
+                let why = turn.message.as_deref().map(clean::line).filter(|message| !message.is_empty());
+                let why = why.map(|message| format!(": {message}")).unwrap_or_default();
+                match turn.status {
+                    TurnStatus::Interrupted => step.note(Level::Info, format!("the turn was interrupted{why}")),
+                    // The end of the run explains it, if the run ends.
+                    TurnStatus::Failed => step.note(Level::Detail, format!("the turn failed{why}")),
+                    _ => {}
+                }
+            }
+            Semantic::ApprovalRequested(_) => {
+                self.end_line(step);
+                step.activity = Some(Activity::Working("waits for an answer".to_owned()));
+            }
+            Semantic::ApprovalDecided(_) | Semantic::ApprovalWithdrawn(_) => {
+                step.activity = Some(Activity::Working(String::new()));
+            }
             Semantic::Progress(notice) => {
                 step.note(Level::Detail, notice.message.clone());
                 step.activity = Some(Activity::Working(notice.message.clone()));
@@ -514,6 +549,20 @@ fn describe_reason(reason: &str) -> &str {
         "timeout" => "the time limit was exceeded",
         "unknown" => "it failed for an unknown reason",
         other => other,
+    }
+}
+
+/// Why a session was closed.
+pub(super) fn end_of_session(reason: &SessionEnd) -> &str {
+    match reason {
+        SessionEnd::Ended => "a client ended it",
+        SessionEnd::Idle => "it was idle for too long",
+        SessionEnd::TimeLimit => "it reached its time limit",
+        SessionEnd::Canceled => "its run was canceled",
+        SessionEnd::HostStops => "the host stops",
+        SessionEnd::Exited => "the CLI ended",
+        SessionEnd::Failed => "it failed",
+        SessionEnd::Other(name) => name,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `ostler queue`
 
+use std::collections::HashMap;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
@@ -10,7 +12,7 @@ use super::table::{Cell, Table};
 use super::{clean, format, ids, numbers, queue_watch, times};
 use ostler_client::Client;
 use ostler_protocol::methods::{ListJobsParams, QueuePauses};
-use ostler_protocol::{ApiError, JobRecord, JobState, WaitReason};
+use ostler_protocol::{ApiError, ApprovalKind, JobRecord, JobState, RunId, WaitReason};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +91,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         None if arguments.watch => queue_watch::watch(context, &client, &params).await,
         None => {
             let jobs = client.list_queue_jobs(&params).await?;
+            let waiting = waiting(&client).await?;
             if context.json {
                 context.out.document(&jobs)?;
                 return Ok(Exit::Done);
@@ -96,7 +99,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
             if jobs.is_empty() {
                 complain("the queue is empty");
             } else {
-                table(&jobs, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
+                table(&jobs, &waiting, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
             }
             if let Some(paused) = pauses(&client).await? {
                 complain(&super::output::paint(context.out.stderr_color, WARN, &paused));
@@ -132,7 +135,21 @@ fn described(all: bool, providers: &[String]) -> Option<String> {
     }
 }
 
-pub(super) fn table(jobs: &[JobRecord], short: bool, now: Timestamp) -> Table {
+/// What running jobs wait for: those whose agents wait for a user.
+pub(super) type Waiting = HashMap<RunId, &'static str>;
+
+/// The runs whose agents wait for a user.
+pub(super) async fn waiting(client: &Client) -> Result<Waiting, ApiError> {
+    let approvals = client.list_approvals(None).await?;
+    let what = |kind| match kind {
+        ApprovalKind::Question | ApprovalKind::Elicitation => "your answer",
+        _ => "your approval",
+    };
+    // The oldest one counts, as in the list of runs.
+    Ok(approvals.iter().rev().map(|approval| (approval.run_id, what(approval.kind))).collect())
+}
+
+pub(super) fn table(jobs: &[JobRecord], waiting: &Waiting, short: bool, now: Timestamp) -> Table {
     let mut table = Table::new(&["PLACE", "RUN", "STATE", "PROVIDER", "PRIORITY", "WAITED", "WAITS FOR", "TITLE"], 7);
     for job in jobs {
         let id = if short { format::short_id(job.run_id) } else { job.run_id.to_string() };
@@ -145,7 +162,10 @@ pub(super) fn table(jobs: &[JobRecord], short: bool, now: Timestamp) -> Table {
             job.provider.as_str().into(),
             priority(job).into(),
             waited.into(),
-            reason(job).into(),
+            match waiting.get(&job.run_id) {
+                Some(what) => Cell::styled(WARN, what),
+                None => reason(job).into(),
+            },
             job.title.as_str().into(),
         ]);
     }
@@ -230,9 +250,10 @@ pub(super) mod tests {
                 ..job("00000005", JobState::Retrying, Some(WaitReason::Retry), "again")
             },
         ];
-        insta::assert_snapshot!(table(&jobs, true, now).render(Some(100), false), @r"
+        let waiting = Waiting::from([(running.run_id, "your approval")]);
+        insta::assert_snapshot!(table(&jobs, &waiting, true, now).render(Some(100), false), @r"
         PLACE  RUN       STATE     PROVIDER  PRIORITY  WAITED  WAITS FOR                TITLE
-               00000001  running   codex     -2                                         fix the build
+               00000001  running   codex     -2                your approval            fix the build
         1      00000002  ready     codex     -2 → 2.0  2m00s   a slot of codex          explain the parser …
         2      00000003  ready     codex     -2        2m00s   the queue (paused)       list the crates
                00000004  held      codex     -2        2m00s   the end of 00000001      then run the tests

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::{format, queue, times};
+use super::queue::{self, Waiting};
+use super::{format, times};
 use ostler_client::Client;
 use ostler_protocol::methods::ListJobsParams;
 use ostler_protocol::{ApiError, JobRecord};
@@ -23,11 +24,12 @@ pub(super) async fn watch(
 ) -> Result<Exit, ApiError> {
     let redraws = context.out.stdout_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let mut screen = Screen::default();
-    let mut before: Option<Vec<JobRecord>> = None;
+    let mut before: Option<(Vec<JobRecord>, Waiting)> = None;
     let mut reader_gone = pin!(context.out.reader_gone());
     loop {
         let jobs = client.list_queue_jobs(params).await?;
-        let changed = before.as_deref().is_none_or(|before| differ(before, &jobs));
+        let waiting = if context.json { Waiting::new() } else { queue::waiting(client).await? };
+        let changed = before.as_ref().is_none_or(|(before, waited)| differ(before, &jobs) || *waited != waiting);
         if context.json {
             if changed {
                 context.out.json_line(&jobs)?;
@@ -35,20 +37,20 @@ pub(super) async fn watch(
         } else if redraws {
             // Redraw without a change, too, because the waiting times grow.
             let paused = queue::pauses(client).await?;
-            let text = frame(context, &jobs, paused.as_deref());
+            let text = frame(context, &jobs, &waiting, paused.as_deref());
             let size = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
             context.out.width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
             context.out.write(&screen.draw(&text, size.unwrap_or(ROWS)))?;
         } else if changed {
             let paused = queue::pauses(client).await?;
             let time = format::local(times::now());
-            let text = format!("{time}\n{}\n", frame(context, &jobs, paused.as_deref()));
+            let text = format!("{time}\n{}\n", frame(context, &jobs, &waiting, paused.as_deref()));
             context.out.write(&text)?;
         }
         if context.out.closed() {
             return Ok(Exit::Done);
         }
-        before = Some(jobs);
+        before = Some((jobs, waiting));
         tokio::select! {
             () = &mut reader_gone => return Ok(Exit::Done),
             () = tokio::time::sleep(PERIOD) => {}
@@ -62,11 +64,11 @@ fn differ(before: &[JobRecord], after: &[JobRecord]) -> bool {
     before.len() != after.len() || before.iter().zip(after).any(|(before, after)| still(before) != still(after))
 }
 
-fn frame(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> String {
+fn frame(context: &Context<'_>, jobs: &[JobRecord], waiting: &Waiting, paused: Option<&str>) -> String {
     let mut text = if jobs.is_empty() {
         "the queue is empty\n".to_owned()
     } else {
-        let table = queue::table(jobs, context.out.stdout_terminal, times::now());
+        let table = queue::table(jobs, waiting, context.out.stdout_terminal, times::now());
         table.render(context.out.width, context.out.color)
     };
     if let Some(paused) = paused {

@@ -69,7 +69,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let continue_session = continue_session.then_some(true);
     let payload_args =
         PayloadArgs { provider, resume, continue_session, ..start.gather(false, submit_options.is_quiet(context))? };
-    expect_prompt(&payload_args)?;
+    expect_prompt(&payload_args, "run")?;
     let names_folder = payload_args.names_folder();
     let base = payload_args.base.clone();
     let mut params = payload::build(payload_args, &current_folder()?)?;
@@ -90,8 +90,9 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     .map_err(|error| if context.json { error } else { option_names::keep_pointers_of(base.as_ref(), &built, error) })
 }
 
-/// Rejects a run without a prompt. A single argument is often the prompt, without a provider before it.
-fn expect_prompt(args: &PayloadArgs) -> Result<(), ApiError> {
+/// Rejects a run without a prompt. A single argument is often the prompt, without a provider before it. `command` starts
+/// the run.
+pub(super) fn expect_prompt(args: &PayloadArgs, command: &str) -> Result<(), ApiError> {
     let has = |name: &str| args.base.as_ref().and_then(|base| base.get(name)).is_some_and(|value| !value.is_null());
     let (Some(argument), None, None) = (&args.provider, &args.prompt, &args.profile) else { return Ok(()) };
     if has("prompt") || has("profileId") {
@@ -105,16 +106,18 @@ fn expect_prompt(args: &PayloadArgs) -> Result<(), ApiError> {
         format!("{shown:?} is not the name of a provider")
     };
     let hint = if name {
-        format!("ostler run {shown} \"explain this repository\"; if {shown:?} is the prompt, name a provider before it")
+        format!(
+            "ostler {command} {shown} \"explain this repository\"; if {shown:?} is the prompt, name a provider before it"
+        )
     } else {
-        format!("name a provider before the prompt: ostler run claude {shown:?}")
+        format!("name a provider before the prompt: ostler {command} claude {shown:?}")
     };
     let error = ApiError::new(ErrorKind::InvalidParams, message).at(if name { "/prompt" } else { "/provider" });
     Err(error.hint(hint))
 }
 
 /// Whether the first argument names a provider. With a profile, which has a provider, it can be the prompt.
-async fn is_provider(context: &Context<'_>, argument: Option<&str>) -> Result<bool, ApiError> {
+pub(super) async fn is_provider(context: &Context<'_>, argument: Option<&str>) -> Result<bool, ApiError> {
     let listed = context.client().await?.list_plugins().await?;
     Ok(listed.providers.iter().any(|provider| Some(provider.name.as_str()) == argument))
 }

@@ -11,7 +11,7 @@ use super::output::{BAD, BUSY, DIM, GOOD, WARN, complain};
 use super::table::{Cell, Table};
 use super::{format, ids, numbers, times};
 use ostler_protocol::methods::ListRunsParams;
-use ostler_protocol::{ApiError, RunStatus, RunSummary};
+use ostler_protocol::{ApiError, RunStatus, RunSummary, WaitingFor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,7 +103,7 @@ pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
         let took = run.started_at.map(|start| format::between(start, run.ended_at.unwrap_or(now))).unwrap_or_default();
         table.row(vec![
             id.into(),
-            status_cell(run.status),
+            state_cell(run.status, run.waiting_for),
             run.provider.as_str().into(),
             Cell::styled(DIM, &format::local(run.created_at)),
             took.into(),
@@ -111,6 +111,26 @@ pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// The status of a run, or what it waits for.
+pub(super) fn state_cell(status: RunStatus, waiting_for: Option<WaitingFor>) -> Cell {
+    match waiting_for {
+        Some(what @ (WaitingFor::Approval | WaitingFor::Question)) => Cell::styled(WARN, waits_for(what)),
+        Some(what @ WaitingFor::Quota) => Cell::styled(DIM, waits_for(what)),
+        // The status says it.
+        Some(WaitingFor::Slot) | None => status_cell(status),
+    }
+}
+
+/// What a run waits for, in words.
+pub(super) const fn waits_for(what: WaitingFor) -> &'static str {
+    match what {
+        WaitingFor::Approval => "waits for approval",
+        WaitingFor::Question => "waits for answer",
+        WaitingFor::Quota => "waits for quota",
+        WaitingFor::Slot => "waits for slot",
+    }
 }
 
 /// The status of a run, in its color.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Output, WARN};
-use super::{answer, clean, format, ids, option_names, queue};
-use ostler_protocol::{ApiError, EndReason, RunRecord};
+use super::{answer, clean, format, ids, option_names, queue, runs};
+use ostler_protocol::{ApiError, EndReason, RunRecord, WaitingFor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +45,11 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
     let mut page = Page { out, text: String::new() };
     page.field("run", &summary.run_id.to_string());
     let reason = summary.reason.map(EndReason::name).filter(|reason| *reason != summary.status.name());
-    page.field("status", &[Some(summary.status.name()), reason].into_iter().flatten().collect::<Vec<_>>().join(": "));
+    let waiting = summary.waiting_for.filter(|what| *what != WaitingFor::Slot).map(runs::waits_for);
+    page.field(
+        "status",
+        &[Some(summary.status.name()), waiting, reason].into_iter().flatten().collect::<Vec<_>>().join(": "),
+    );
     page.option("message", summary.message.as_deref());
     page.option("code", run.code.as_deref());
     page.option("hint", run.hint.as_deref().map(option_names::message).as_deref());
@@ -62,6 +66,7 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
         page.option("not before", job.not_before.map(format::local_full).as_deref());
         page.option("waits for", Some(queue::reason(job)).filter(|reason| !reason.is_empty()).as_deref());
     }
+    page.option("waits since", summary.waiting_since.filter(|_| waiting.is_some()).map(format::local_full).as_deref());
     page.option("cli exit", summary.exit_code.map(|code| code.to_string()).as_deref());
     page.field("created", &format!("{} by {}", format::local_full(summary.created_at), run.origin));
     page.option("started", summary.started_at.map(format::local_full).as_deref());

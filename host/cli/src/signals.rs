@@ -39,11 +39,40 @@ impl Signals {
 
     /// Waits for one of the signals. Cancel-safe.
     pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPTED.store(true, Ordering::Relaxed),
-            _ = self.terminate.recv() => {}
+        if self.next_kind().await == Request::Interrupt {
+            INTERRUPTED.store(true, Ordering::Relaxed);
         }
     }
+
+    /// Waits for one of the signals, and says which it is. Ctrl-C does not count as an interruption of this program until
+    /// [`set_interrupted`]. Cancel-safe.
+    pub(super) async fn next_kind(&mut self) -> Request {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Request::Terminate,
+            _ = self.interrupt.recv() => Request::Interrupt,
+        }
+    }
+
+    /// Forgets a Ctrl-C that was meant for another program on the same terminal.
+    pub(super) fn discard_interrupts(&mut self) {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        while self.interrupt.poll_recv(&mut context).is_ready() {}
+    }
+}
+
+/// What a signal requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Lets this program end as if Ctrl-C had ended it.
+pub(super) fn set_interrupted() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
 /// Receives Ctrl-\ (SIGQUIT). Once created, the signal does not end the program by default.

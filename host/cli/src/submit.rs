@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::destination::Destination;
 use super::exit::Exit;
-use super::follow::OnInterrupt;
 use super::output::complain;
+use super::printer::Activity;
+use super::progress::{Progress, TICK};
 use super::signals::Signals;
 use super::{ask, clean, environment, export, follow, schedule};
 use ostler_client::Client;
-use ostler_protocol::methods::StartRunResult;
-use ostler_protocol::{ApiError, ErrorKind};
+use ostler_protocol::methods::ResumeSessionParams;
+use ostler_protocol::{ApiError, ErrorKind, RunId};
 
 /// How a run is submitted and followed.
 #[derive(Debug, Args)]
@@ -84,10 +86,55 @@ pub(super) async fn execute(
 ) -> Result<Exit, ApiError> {
     let quiet = options.is_quiet(context);
     let mut signals = Signals::listen()?;
+    let opened = open(context, options.grant, quiet, &mut signals, make).await?;
+    let Some(Opened { client, request, submitted }) = opened else { return Ok(Exit::Canceled) };
+    let Submitted { run_id, result, cancel } = submitted;
+    if options.detach && !cancel {
+        if context.json {
+            context.out.document(&result)?;
+        } else {
+            context.out.line(run_id)?;
+            schedule::announce(&request.params, quiet);
+        }
+        return Ok(Exit::Done);
+    }
+    let follow_options =
+        follow::Options { cancel, filed: output.is_some(), ..follow::Options::new(&request.provider, options.quiet) };
+    let exit = follow::follow(context, &client, run_id, &mut signals, follow_options).await?;
+    match (exit, output) {
+        (Exit::Done, Some(output)) => export::write_answer(&client, run_id, output, &mut signals).await,
+        _ => Ok(exit),
+    }
+}
+
+/// A run that the host has acknowledged, and how it was submitted.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    pub(super) request: Request,
+    pub(super) submitted: Submitted,
+}
+
+/// A run that the host has acknowledged.
+pub(super) struct Submitted {
+    pub(super) run_id: RunId,
+    /// What the method returned.
+    pub(super) result: Value,
+    /// The user canceled before the acknowledgement arrived.
+    pub(super) cancel: bool,
+}
+
+/// Builds a request with `make`, and submits it. `grant`: grants its folder first. `None` if the user canceled before.
+pub(super) async fn open(
+    context: &Context<'_>,
+    grants: bool,
+    quiet: bool,
+    signals: &mut Signals,
+    make: impl AsyncFnOnce(&Client) -> Result<Request, ApiError>,
+) -> Result<Option<Opened>, ApiError> {
     let prepare = async {
         let client = context.client().await?;
         let mut request = make(&client).await?;
-        if let Some(folder) = request.folder.as_deref().filter(|_| options.grant) {
+        if let Some(folder) = request.folder.as_deref().filter(|_| grants) {
             grant(&client, folder, quiet).await?;
         }
         let variables = caller_environment(&client, &request.provider).await?;
@@ -99,44 +146,15 @@ pub(super) async fn execute(
     let (client, request) = tokio::select! {
         prepared = prepare => prepared?,
         // Nothing has been submitted yet.
-        () = signals.next() => return Ok(Exit::Canceled),
+        () = signals.next() => return Ok(None),
     };
-    let Some(Submitted { started, cancel }) = submit(&client, &request, quiet, &mut signals).await? else {
-        return Ok(Exit::Canceled);
-    };
-    if options.detach && !cancel {
-        if context.json {
-            context.out.document(&started)?;
-        } else {
-            context.out.line(started.run_id)?;
-            schedule::announce(&request.params, quiet);
-        }
-        return Ok(Exit::Done);
-    }
-    let follow_options = follow::Options {
-        label: &request.provider,
-        quiet: options.quiet,
-        cancel,
-        filed: output.is_some(),
-        on_interrupt: OnInterrupt::Cancel,
-        joined_at: None,
-    };
-    let exit = follow::follow(context, &client, started.run_id, &mut signals, follow_options).await?;
-    match (exit, output) {
-        (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,
-        _ => Ok(exit),
-    }
-}
-
-/// A run that the host has acknowledged.
-struct Submitted {
-    started: StartRunResult,
-    /// The user canceled before the acknowledgement arrived.
-    cancel: bool,
+    let submitted = submit(context, &client, &request, quiet, signals).await?;
+    Ok(submitted.map(|submitted| Opened { client, request, submitted }))
 }
 
 /// Submits the run. If a grant is missing, asks for it on a terminal. `None` if the user canceled.
 async fn submit(
+    context: &Context<'_>,
     client: &Client,
     request: &Request,
     quiet: bool,
@@ -145,11 +163,16 @@ async fn submit(
     let mut asked = false;
     loop {
         let mut cancel = false;
-        let call = client.start(request.method, &request.params);
+        let call = call(client, request);
         tokio::pin!(call);
+        // The host answers at once, unless it waits for a CLI to open a session.
+        let mut progress = Progress::new(&request.provider, quiet, &context.out);
+        progress.set(Activity::Working("opening the session".to_owned()));
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         let outcome = loop {
             tokio::select! {
                 outcome = &mut call => break outcome,
+                _ = tick.tick(), if progress.moves() && opens_session(request) => progress.tick(true),
                 () = signals.next() => {
                     if std::mem::replace(&mut cancel, true) {
                         complain("exiting; the run may have been submitted, see `ostler runs`");
@@ -158,9 +181,10 @@ async fn submit(
                 }
             }
         };
+        drop(progress);
         let error: ApiError = match outcome {
-            Ok(started) => return Ok(Some(Submitted { started, cancel })),
-            Err(error) => error.into(),
+            Ok((run_id, result)) => return Ok(Some(Submitted { run_id, result, cancel })),
+            Err(error) => error,
         };
         let Some(folder) = request.folder.as_deref().filter(|_| ask::lacks_only_grant(&error)) else {
             return Err(error);
@@ -186,6 +210,31 @@ async fn submit(
             return Err(ask::with_hint(error, format!("`{}` grants it later", ask::grant_command(folder))));
         }
         grant(client, folder, quiet).await?;
+    }
+}
+
+fn opens_session(request: &Request) -> bool {
+    matches!(request.method, "start_interactive_session" | "resume_session")
+}
+
+/// Calls the method. Returns the run and the whole result.
+async fn call(client: &Client, request: &Request) -> Result<(RunId, Value), ApiError> {
+    let params = &request.params;
+    match request.method {
+        "start_interactive_session" => {
+            let result = client.start_session(params).await?;
+            Ok((result.run_id, json!(result)))
+        }
+        "resume_session" => {
+            let params = ResumeSessionParams::deserialize(params);
+            let params = params.map_err(|error| ApiError::internal(format!("invalid parameters: {error}")))?;
+            let result = client.resume_session(&params).await?;
+            Ok((result.run_id, json!(result)))
+        }
+        method => {
+            let result = client.start(method, params).await?;
+            Ok((result.run_id, json!(result)))
+        }
     }
 }
 

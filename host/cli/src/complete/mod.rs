@@ -4,9 +4,11 @@
 //! the word at the cursor, and the words up to it as they were typed. The output is a directive line (empty, `files` or
 //! `folders`; the shell completes those two itself), then one candidate per line, with a description after a tab.
 //!
-//! Names are read from the configuration and the database: no host is started or called. On any error the output is
+//! Names are read from the configuration and the database, without a host. Only open sessions and approvals are asked of
+//! the host, if one is running. On any error the output is
 //! empty, because an error message would disturb the command line that is being typed.
 
+mod live;
 mod source;
 mod words;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::{Arg, ValueHint};
 
-use super::{LocalCommands, Nameable, Named};
+use super::{LocalCommands, Nameable, Named, live};
 use ostler_config::Paths;
 
 /// What completes an argument.
@@ -20,6 +20,10 @@ pub(super) enum Kind {
 pub(super) enum Names {
     /// Names that are looked up on this machine.
     Of(Nameable),
+    /// Open sessions, of the host that runs.
+    Sessions,
+    /// Open approvals, of the host that runs.
+    Approvals,
     Tools,
     AuditKinds,
     /// Fields of a start payload.
@@ -53,12 +57,16 @@ const FREE: &[&str] = &[
     "NUMBER",
     "COUNT",
     "LINES",
+    "MESSAGE",
+    "JSON",
+    "[QUESTION=]TEXT",
 ];
 
 /// By the name of the value, for all commands: `RUN` is always a run.
 const BY_VALUE: &[(&str, Kind)] = &[
     ("RUN", names(Nameable::Runs)),
     ("RUNS", names(Nameable::Runs)),
+    ("ID", Kind::Names(Names::Approvals)),
     ("CHAT", names(Nameable::Conversations)),
     ("CHATS", names(Nameable::Conversations)),
     ("CONVERSATION", names(Nameable::Conversations)),
@@ -88,6 +96,10 @@ const BY_ARGUMENT: &[(&str, Kind)] = &[
 
 /// By command and argument, where the argument has a special meaning.
 const BY_VERB: &[(&str, &str, Kind)] = &[
+    ("ostler session attach", "run", Kind::Names(Names::Sessions)),
+    ("ostler session send", "run", Kind::Names(Names::Sessions)),
+    ("ostler session interrupt", "run", Kind::Names(Names::Sessions)),
+    ("ostler session end", "run", Kind::Names(Names::Sessions)),
     ("ostler settings set", "key", names(Nameable::SettableKeys)),
     ("ostler settings unset", "keys", names(Nameable::SettableKeys)),
     ("ostler access revoke", "name", names(Nameable::AccessTokens)),
@@ -160,6 +172,8 @@ impl Source {
     fn read(&self, what: Names) -> Vec<Named> {
         match what {
             Names::Of(what) => self.paths.as_ref().map_or_else(Vec::new, |paths| self.local.names(paths, what)),
+            Names::Sessions => self.paths.as_ref().map_or_else(Vec::new, live::sessions),
+            Names::Approvals => self.paths.as_ref().map_or_else(Vec::new, live::approvals),
             Names::Tools => enum_values::<ostler_protocol::Tool>(),
             Names::AuditKinds => enum_values::<ostler_protocol::AuditKind>(),
             Names::Fields => fields(),

@@ -4,20 +4,16 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
 
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::output::complain;
-use super::super::{ask, clean, format};
+use super::super::{ask, clean, editor, format};
 use super::validate;
 use ostler_config::{DEFAULT_TEXT, MAX_FILE_BYTES};
 use ostler_protocol::{ApiError, ErrorKind};
-
-/// Editors to try, in this order, if neither VISUAL nor EDITOR is set.
-const EDITORS: [&str; 4] = ["sensible-editor", "editor", "vi", "nano"];
 
 /// Runs an editor on a draft beside the configuration, and again while the draft is invalid and the user confirms.
 pub(super) async fn edit(context: &mut Context<'_>) -> Result<Exit, ApiError> {
@@ -29,7 +25,7 @@ pub(super) async fn edit(context: &mut Context<'_>) -> Result<Exit, ApiError> {
         write_private(&paths.draft, before.as_deref().unwrap_or(DEFAULT_TEXT))?;
     }
     loop {
-        if let Err(error) = run_editor(&paths.draft) {
+        if let Err(error) = editor::run(&paths.draft, "the configuration was not changed") {
             paths.drop_draft_if_same(before.as_deref());
             return Err(error);
         }
@@ -129,34 +125,6 @@ impl Files {
         };
         write().map_err(|error| failed("write", &self.config, &error))
     }
-}
-
-/// Runs the user's editor. A shell splits its arguments.
-fn run_editor(file: &Path) -> Result<(), ApiError> {
-    let named = ["VISUAL", "EDITOR"].into_iter().filter_map(std::env::var_os).find(|editor| !editor.is_empty());
-    let Some(editor) = named.or_else(|| EDITORS.into_iter().find(|name| on_path(name)).map(Into::into)) else {
-        return Err(
-            ApiError::new(ErrorKind::NotFound, "no editor was found").hint("set VISUAL or EDITOR to the editor to use")
-        );
-    };
-    let mut script = editor.clone();
-    script.push(" \"$@\"");
-    let status = Command::new("/bin/sh").arg("-c").arg(script).arg("ostler").arg(file).status();
-    let name = clean::line(&editor.to_string_lossy());
-    let status =
-        status.map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to start the editor {name}: {error}")))?;
-    if status.success() {
-        return Ok(());
-    }
-    let message = format!("the editor {name} ended with {status}, so the configuration was not changed");
-    Err(ApiError::new(ErrorKind::Io, message).hint("VISUAL or EDITOR names the editor"))
-}
-
-fn on_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| {
-        fs::metadata(folder.join(name)).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), ApiError> {
