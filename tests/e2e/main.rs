@@ -50,6 +50,7 @@ mod rehearsal;
 mod reload;
 mod retention;
 mod sessions;
+mod sessions_cli;
 mod stop;
 mod storage_faults;
 mod streams;
