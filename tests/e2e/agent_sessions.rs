@@ -68,7 +68,8 @@ fn policy_decides_before_a_tool_of_codex_runs() {
 #[test]
 fn policy_decides_before_a_tool_of_claude_runs() {
     let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
-    cases::policy_decides_before_the_tool_runs(&fixture, &json!({}));
+    // The payload allows everything, and the policy denies nevertheless.
+    cases::policy_decides_before_the_tool_runs(&fixture, &fixture.free_shell());
 }
 
 #[test]

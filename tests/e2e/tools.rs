@@ -140,6 +140,22 @@ fn denial_after_the_end_of_the_cli_fails_the_run() {
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "policy_denied", "{events:#?}");
 }
 
+/// A provider component that was built against the first version of the plugin interface. It is kept as it was built then.
+#[test]
+fn component_of_the_first_interface_version_still_runs() {
+    let component = include_bytes!("../plugins/provider-0.1.0.wasm");
+    let host = test_host("", &[("reporter", component.to_vec())]);
+    host.file("script", say_word());
+    let events = host.events_of(&["reporter", "hello"]);
+    check_run_events(&events);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
+    assert_eq!(semantics(&events, "tool_result").len(), 2, "{events:#?}");
+    // It has no sessions, and says so.
+    let payload = host.payload("hello", &json!({"provider": "reporter"}));
+    let error = host.call("start_interactive_session", &payload).unwrap_err();
+    assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/mode")), "{}", error.text());
+}
+
 #[test]
 fn ask_verdict_denies_and_other_findings_are_only_recorded() {
     for (verdict, name, codes) in

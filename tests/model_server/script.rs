@@ -231,9 +231,9 @@ pub(super) fn without_context(text: &str) -> String {
             text.replace_range(start..end, "");
         }
     }
-    let text = text.trim();
-    // An earlier turn was interrupted.
-    if text.starts_with("[Request interrupted by user") { String::new() } else { text.to_owned() }
+    // An earlier turn was interrupted; claude joins this with the next prompt.
+    let own = text.lines().filter(|line| !line.starts_with("[Request interrupted by user"));
+    own.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 /// The shell tool of the CLI, with any name: the tool with a command parameter.

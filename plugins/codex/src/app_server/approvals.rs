@@ -43,6 +43,17 @@ pub(super) struct Ask {
     pub subject: String,
 }
 
+impl Ask {
+    /// Whether it is about a use of a tool as such. With a reason, it is about more than codex would do by its own rules,
+    /// such as a command outside its sandbox.
+    pub(super) fn is_use(&self) -> bool {
+        let kind = self.extra.get("kind").and_then(Value::as_str);
+        matches!(self.form, Form::Decision | Form::OldDecision | Form::Action)
+            && matches!(kind, Some("command" | "patch" | "tool"))
+            && self.reason.is_none()
+    }
+}
+
 #[derive(Debug)]
 struct OpenAsk {
     rpc_id: Value,

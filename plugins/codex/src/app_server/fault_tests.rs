@@ -74,7 +74,7 @@ fn command_is_allowed_denied_with_a_reason_or_cancelled() {
             (call.kind.as_str(), call.commands.as_slice(), call.cwd),
             ("shell", &["touch a".to_owned()][..], None)
         );
-        assert_eq!(extra, json!({ "kind": "command", "phase": "ask", "editable": false, "title": "touch a" }));
+        assert_eq!(extra, json!({ "kind": "command", "phase": "use", "editable": false, "title": "touch a" }));
         decide(&mut driver, "0", decision).unwrap();
         assert_eq!(driver.sent, [json!({ "id": 0, "result": { "decision": sent } })]);
     }

@@ -127,7 +127,10 @@ impl AppServerTranscript {
             let origin = Origin { thread: &thread, turn, parent: parent.as_deref(), cwd: &self.setup.cwd };
             questions::read(method, params, &self.items, origin)
         });
-        if let Some(ask) = ask {
+        if let Some(mut ask) = ask {
+            if self.setup.shows_uses && ask.is_use() {
+                ask.extra.insert("phase".to_owned(), "use".into());
+            }
             return self.asks.open(id.clone(), params, ask, out);
         }
         let why = if partial { "could not be read completely" } else { "is not supported" };

@@ -49,6 +49,12 @@ pub(crate) fn approval_policy(duplex: Duplex, permissions: &Permissions) -> &'st
     }
 }
 
+/// Whether codex is made to ask about uses that it would not ask about by the payload. The host then decides only whether a policy
+/// objects.
+fn shows_uses(duplex: Duplex, permissions: &Permissions) -> bool {
+    duplex.every_tool && approval_policy(Duplex { every_tool: false, ..duplex }, permissions) != "untrusted"
+}
+
 /// Parameters of the protocol that depend on the run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Setup {
@@ -59,6 +65,8 @@ pub(super) struct Setup {
     pub fresh_id: String,
     model: Option<String>,
     approval_policy: &'static str,
+    /// Whether codex asks about more than it would by the payload, so that the policies see each use of a tool.
+    pub shows_uses: bool,
     ephemeral: bool,
     thread_source: Option<String>,
     schema: Option<Value>,
@@ -84,6 +92,7 @@ impl Setup {
             fresh_id: request.fresh_id.clone(),
             model: request.model.clone(),
             approval_policy: approval_policy(duplex, &harness.permissions),
+            shows_uses: shows_uses(duplex, &harness.permissions),
             ephemeral: crate::flags::is_on(&payload.optional_flags, "--ephemeral"),
             thread_source,
             schema: harness.structured_output.as_ref().map(|wanted| wanted.schema.clone()),

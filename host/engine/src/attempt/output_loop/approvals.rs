@@ -40,8 +40,8 @@ pub(crate) enum Fallback {
         /// Whether the run is a session.
         interactive: bool,
     },
-    /// The run was started without questions: commands, changes and tools are allowed, as they would be if the CLI did
-    /// not ask; wider permissions are denied, and questions have no answer.
+    /// The run was started without questions. What its CLI does not allow by its own rules is denied, as it would be if
+    /// the CLI could not ask.
     NoQuestions,
     /// The CLI has no way to wait for a user.
     Deny,
@@ -58,15 +58,12 @@ enum Reaction {
 impl Fallback {
     const fn reaction(self, kind: ApprovalKind) -> Reaction {
         let question = matches!(kind, ApprovalKind::Question | ApprovalKind::Elicitation);
-        let wider = matches!(kind, ApprovalKind::Permissions | ApprovalKind::Network);
         match self {
             Self::AskUser => Reaction::Ask,
             Self::Allow { interactive: true } if question => Reaction::Ask,
             Self::Allow { interactive: false } if question => Reaction::Deny,
             Self::Allow { .. } => Reaction::Allow,
-            Self::NoQuestions if question || wider => Reaction::Deny,
-            Self::NoQuestions => Reaction::Allow,
-            Self::Deny => Reaction::Deny,
+            Self::NoQuestions | Self::Deny => Reaction::Deny,
         }
     }
 }
@@ -425,9 +422,9 @@ mod tests {
         let (ask, allow, deny) = (Reaction::Ask, Reaction::Allow, Reaction::Deny);
         assert_eq!(reactions(Fallback::AskUser), [ask; 7]);
         assert_eq!(reactions(Fallback::Deny), [deny; 7]);
+        assert_eq!(reactions(Fallback::NoQuestions), [deny; 7]);
         assert_eq!(reactions(Fallback::Allow { interactive: true }), [allow, allow, allow, allow, allow, ask, ask]);
         assert_eq!(reactions(Fallback::Allow { interactive: false }), [allow, allow, allow, allow, allow, deny, deny]);
-        assert_eq!(reactions(Fallback::NoQuestions), [allow, allow, allow, deny, deny, deny, deny]);
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub(crate) struct SessionState {
 /// A turn that is being interrupted.
 #[derive(Debug)]
 struct Interrupt {
-    /// When the plugin is asked again: a message may have been sent whose turn has not begun.
-    again: Instant,
+    /// When the plugin is asked again: a message may have been sent whose turn has not begun. Not after a further message of
+    /// the user, whose turn is not the one to interrupt.
+    again: Option<Instant>,
     /// Until when the turn must end.
     until: Instant,
 }
@@ -86,6 +87,9 @@ impl SessionState {
     /// Takes the events about the state out of a step.
     pub(crate) fn take(&mut self, events: &mut Vec<Semantic>, now: Instant) {
         events.retain(|event| {
+            if matches!(event, Semantic::TurnComplete(_)) {
+                self.interrupt = None;
+            }
             let Semantic::Other(other) = event else { return true };
             if other.kind != STATE {
                 return true;
@@ -112,6 +116,9 @@ impl SessionState {
     /// A message of the user was passed on.
     pub(crate) const fn on_input(&mut self) {
         self.activity = Activity::Running;
+        if let Some(interrupt) = &mut self.interrupt {
+            interrupt.again = None;
+        }
     }
 
     /// Whether a turn runs.
@@ -121,7 +128,7 @@ impl SessionState {
 
     /// A turn is being interrupted.
     pub(crate) fn on_interrupt(&mut self, now: Instant) {
-        let again = now + INTERRUPT_AGAIN;
+        let again = Some(now + INTERRUPT_AGAIN);
         self.interrupt.get_or_insert(Interrupt { again, until: now + INTERRUPT_LIMIT }).again = again;
     }
 
@@ -144,7 +151,10 @@ impl SessionState {
             _ => None,
         };
         let ending = self.end.as_ref().map(|ending| ending.until);
-        let interrupt = self.interrupt.as_ref().map(|interrupt| interrupt.until.min(interrupt.again));
+        let interrupt = self
+            .interrupt
+            .as_ref()
+            .map(|interrupt| interrupt.again.map_or(interrupt.until, |again| again.min(interrupt.until)));
         [idle, ending, interrupt].into_iter().flatten().min()
     }
 
@@ -152,7 +162,8 @@ impl SessionState {
     /// by itself after its input was closed.
     pub(crate) fn advance(&mut self, now: Instant, linger: Duration) -> Option<SessionAction> {
         let running = self.is_running();
-        let interrupt_again = running && self.interrupt.as_ref().is_none_or(|interrupt| now >= interrupt.again);
+        let interrupt_again = running
+            && self.interrupt.as_ref().is_none_or(|interrupt| interrupt.again.is_some_and(|again| now >= again));
         let Some(ending) = &mut self.end else {
             let interrupt = self.interrupt.as_ref()?;
             if now >= interrupt.until {
@@ -189,7 +200,7 @@ impl SessionState {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use ostler_plugin_host::types::OtherEvent;
+    use ostler_plugin_host::types::{OtherEvent, TurnEnd, TurnStatus};
     use serde_json::json;
 
     use super::*;
@@ -269,5 +280,18 @@ mod tests {
         assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), Some(SessionAction::Unresponsive));
         idle(&mut session, 0, now);
         assert_eq!(session.advance(now + INTERRUPT_LIMIT, LINGER), None);
+    }
+
+    #[test]
+    fn message_after_an_interrupt_is_not_interrupted() {
+        let now = Instant::now();
+        let mut session = SessionState::new(IDLE, now);
+        session.on_interrupt(now);
+        session.on_input();
+        assert_eq!(session.advance(now + INTERRUPT_AGAIN, LINGER), None);
+        assert_eq!(session.deadline(false), Some(now + INTERRUPT_LIMIT), "the interrupted turn must still end");
+        let end = TurnEnd { status: TurnStatus::Interrupted, text: None, message: None };
+        session.take(&mut vec![Semantic::TurnComplete(end)], now);
+        assert_eq!((session.deadline(false), session.advance(now + INTERRUPT_LIMIT, LINGER)), (None, None));
     }
 }
