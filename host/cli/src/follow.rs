@@ -344,8 +344,13 @@ impl View {
             context.out.document(&result)?;
         } else if !context.json {
             self.answer.finish(&mut context.out)?;
-            if exit == Exit::RunFailed {
-                self.show_note(&mut context.out, &Note { level: Level::Error, text: "the turn failed".to_owned() })?;
+            let note = match exit {
+                Exit::RunFailed => Some((Level::Error, "the turn failed")),
+                Exit::Canceled => Some((Level::Doubt, "the turn was interrupted")),
+                _ => None,
+            };
+            if let Some((level, text)) = note {
+                self.show_note(&mut context.out, &Note { level, text: text.to_owned() })?;
             }
         }
         Ok(exit)

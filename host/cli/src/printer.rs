@@ -194,8 +194,11 @@ impl Printer {
             EventType::StructuredOutputInvalid => self.with(event, &mut step, Self::misfit),
             EventType::SessionInputAccepted => self.with(event, &mut step, |printer, input: &SessionInput, step| {
                 printer.end_line(step);
-                step.note(Level::Info, format!("message of {}: {}", actors::name(&input.actor), input.text.trim_end()));
                 step.activity = Some(Activity::Working(String::new()));
+                if actors::is_own(&input.actor) {
+                    return;
+                }
+                step.note(Level::Info, format!("message of {}: {}", actors::name(&input.actor), input.text.trim_end()));
             }),
             EventType::SessionClosed => self.with(event, &mut step, |printer, closed: &SessionClosed, step| {
                 printer.end_line(step);
@@ -344,9 +347,9 @@ impl Printer {
                 step.turn = Some(turn.status.clone());
                 let why = turn.message.as_deref().map(clean::line).filter(|message| !message.is_empty());
                 let why = why.map(|message| format!(": {message}")).unwrap_or_default();
+                // If the run ends with the turn, its end explains it.
                 match turn.status {
-                    TurnStatus::Interrupted => step.note(Level::Info, format!("the turn was interrupted{why}")),
-                    // The end of the run explains it, if the run ends.
+                    TurnStatus::Interrupted => step.note(Level::Detail, format!("the turn was interrupted{why}")),
                     TurnStatus::Failed => step.note(Level::Detail, format!("the turn failed{why}")),
                     _ => {}
                 }

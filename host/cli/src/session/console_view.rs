@@ -13,7 +13,7 @@ use super::super::terminal::{FooterText, LineEditor, TerminalSize, wrap};
 use super::super::{actors, format, printer, table};
 use super::activity::{self, Activity};
 use super::tool_lines::ToolLines;
-use ostler_protocol::semantic::SessionOrigin;
+use ostler_protocol::semantic::{SessionOrigin, TurnStatus};
 use ostler_protocol::{Event, EventType, Semantic, SessionInput, SessionOpened};
 
 const USER: Style = AnsiColor::Cyan.on_default();
@@ -140,7 +140,8 @@ impl Conversation {
             let text = self.cleaner.push(&String::from_utf8_lossy(&shown.answer));
             step.pieces.push(Piece::Text(text));
         }
-        for note in shown.notes.iter().filter(|note| note.level != Level::Detail) {
+        let ends_badly = shown.turn.as_ref().is_some_and(|turn| *turn != TurnStatus::Completed);
+        for note in shown.notes.iter().filter(|note| note.level != Level::Detail || ends_badly) {
             step.pieces.push(self.note(note, width));
         }
         if event.kind == EventType::Semantic
