@@ -43,7 +43,8 @@ impl Clockwork {
     fn set_and_look(&self, wall: i64, uptime: i64, free_lane: &str) {
         self.set(wall, uptime);
         let run = self.host.submit("SAY tick", &json!({ "provider": free_lane, "queuePriority": 10 })).unwrap();
-        assert_eq!(answer(&self.host.wait_for_end(&run)), "tick");
+        let events = self.host.wait_for_end(&run);
+        assert_eq!(answer(&events), "tick", "{:#?}", end_of(&events));
     }
 
     fn job(&self, run: &str) -> Value {
