@@ -1,9 +1,10 @@
 //! The bundled policy `tools`: its verdicts on tool uses, with the real host and the compiled plugin.
 
-use crate::support::{TestHost, check_run_events, end_of, of_type, warning_codes};
+use crate::support::{TestHost, check_run_events, end_of, of_type, semantics, warning_codes};
 use serde_json::{Value, json};
 
-const ACTIVE: &str = "[plugins.policy.tools.settings]\ndefaults = true\n";
+/// The policy with its built-in rules. Nobody answers what it asks.
+const ACTIVE: &str = "[policy]\napproval_timeout_seconds = 5\n[plugins.policy.tools.settings]\ndefaults = true\n";
 
 fn test_host(config: &str) -> TestHost {
     let host = TestHost::with_config(config);
@@ -28,33 +29,25 @@ fn findings(events: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn denied_command_is_recorded_and_warns() {
+fn denied_command_is_recorded_and_does_not_run() {
     let host = test_host(ACTIVE);
     // The commands do no harm: the files do not exist.
-    for (command, expected) in [
-        ("cat ~/.ssh/id_none", "deny key-material"),
-        ("sh -c \"rm -rf /nowhere/at/all\"", "deny destructive-files"),
-        ("false && git push", "ask publishing"),
-        ("false && $(echo x)", "ask unclear-command"),
+    for (command, expected, decided_by) in [
+        ("touch made; cat ~/.ssh/id_none", "deny key-material", "policy"),
+        ("touch made; sh -c \"rm -rf /nowhere/at/all\"", "deny destructive-files", "policy"),
+        ("touch made; git push", "ask publishing", "timeout"),
+        ("touch made; $(echo x)", "ask unclear-command", "timeout"),
     ] {
         let events = use_tool(&host, command);
         assert_eq!(findings(&events).first().map(String::as_str), Some(expected), "{command}: {events:#?}");
-        assert_eq!(warning_codes(&events), ["TOOL_DENIED"], "{command}");
-        let message = of_type(&events, "run.warning")[0]["payload"]["message"].as_str().unwrap();
-        assert!(message.contains("the policy tools"), "{message}");
+        let [decided] = semantics(&events, "approval_decided")[..] else { panic!("{command}: {events:#?}") };
+        assert_eq!((&decided["decision"], &decided["decidedBy"]), (&json!("deny"), &json!(decided_by)), "{command}");
+        assert!(!host.work().join("made").exists(), "{command}");
+        assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "the agent is told and goes on");
     }
     let events = use_tool(&host, "echo fine > file; cat file | wc -l");
     assert_eq!((findings(&events), end_of(&events).unwrap()["type"].as_str()), (Vec::new(), Some("run.completed")));
-}
-
-#[test]
-fn denied_command_ends_the_run_if_configured() {
-    let host = test_host(&format!("{ACTIVE}[policy]\nreported_tools = \"end\"\n"));
-    let events = use_tool(&host, "false && rm -rf /nowhere; sleep 600");
-    let end = &end_of(&events).unwrap()["payload"];
-    assert_eq!(end["reason"], "policy_denied", "{events:#?}");
-    let message = end["message"].as_str().unwrap();
-    assert!(message.contains("/nowhere, which is outside the workspace"), "{message}");
+    assert!(host.work().join("file").exists());
 }
 
 #[test]

@@ -349,11 +349,12 @@ fn wrong_input_to_a_session_is_refused_with_a_reason() {
 
 /// A host with this policy plugin.
 fn host_with_policy(policy: &[u8]) -> TestHost {
-    let host = host("[plugins]\ntrust = \"folder\"\ncall_timeout_ms = 1000\n");
+    let host = TestHost::with_config("[scheduler]\nglobal = 8\nper_provider = 8\n");
     let folder = host.home().join("plugins");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("strict.wasm"), policy).unwrap();
-    host.ensure_running();
+    // This starts the host, with the policy.
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
     host
 }
 

@@ -120,6 +120,8 @@ fn first_message_is_asked_for_on_a_terminal() {
     terminal.type_keys("SAY good morning\r");
     terminal.wait_for("/help lists the keys");
     wait_for_answer(&host, &only_session(&host), "good morning");
+    // The console shows the answer, so that it has the terminal by now.
+    terminal.wait_for("good morning");
     terminal.type_keys(CTRL_BACKSLASH);
     terminal.wait_for("stays open");
     assert_eq!(terminal.finish().0, 131);

@@ -86,6 +86,7 @@ pub fn unanswered_approval_is_denied(fixture: &AgentFixture, more: &Value) {
 /// A policy decides about every tool use before it happens, also in a run without a user: one is denied and the agent is
 /// told, the other runs.
 pub fn policy_decides_before_the_tool_runs(fixture: &AgentFixture, more: &Value) {
+    fixture.host.stop();
     let folder = fixture.host.home().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let policy = tools::policy_that_wants(
