@@ -1,6 +1,6 @@
 //! Approvals at a terminal: what an agent wants to do, and the question whether it may.
 //!
-//! [`render`] formats an approval. [`Prompt`] is the dialog about one approval, a state machine of keys. [`Desk`] keeps the
+//! [`render`] formats an approval. [`Prompt`](prompt::Prompt) is the dialog about one approval, a state machine of keys. [`Desk`] keeps the
 //! open approvals of a run, asks about one after the other, and sends the answers to the host.
 //! [`InlineApprovals`] does that while a run is followed.
 
