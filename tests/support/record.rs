@@ -50,7 +50,8 @@ pub fn tool_outputs(events: &[Value]) -> String {
     text
 }
 
-/// Checks the events of an ended run: numbers from 1 without gaps, growing cursors, one terminal event.
+/// Checks the events of an ended run: numbers from 1 without gaps, growing cursors, one terminal event, and a session that
+/// is opened before a turn ends.
 ///
 /// # Panics
 /// If a check fails.
@@ -63,4 +64,9 @@ pub fn check_run_events(events: &[Value]) {
     assert!(cursors.windows(2).all(|pair| pair[0] < pair[1]), "cursors do not grow: {cursors:?}");
     let ends = events.iter().filter(|event| end_of(std::slice::from_ref(event)).is_some()).count();
     assert_eq!(ends, 1, "terminal events: {:?}", kinds(events));
+    let opened = events.iter().position(|event| event["type"] == "session.opened");
+    let turn_end = events.iter().position(|event| event["payload"]["kind"] == "turn_complete");
+    if let (Some(opened), Some(turn_end)) = (opened, turn_end) {
+        assert!(opened < turn_end, "a turn ends before its session is opened: {:?}", kinds(events));
+    }
 }

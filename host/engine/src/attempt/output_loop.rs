@@ -479,8 +479,9 @@ impl OutputLoop<'_> {
         let tool_uses = self.tools.new_uses(&events);
         let mut translated = Vec::new();
         self.translator.translate(events, &mut translated);
-        translated.into_iter().for_each(|event| self.sink.emit(event));
+        // Before the events of the step, which can include the end of the first turn.
         self.store_session();
+        translated.into_iter().for_each(|event| self.sink.emit(event));
         for tool_use in tool_uses {
             // A step can report many tool uses, and each policy takes time.
             let in_time = self.may_evaluate();
