@@ -31,9 +31,16 @@ fn only_session(host: &TestHost) -> String {
     })
 }
 
-/// Starts a session with a first message. Returns its run.
+/// Starts a session with a first message, and waits until its turn has ended: during a turn, Ctrl-C interrupts the turn
+/// instead of leaving. Returns the run.
 fn start(host: &TestHost, message: &str) -> String {
-    host.run(&["session", "start", "rehearsal", "--detach", message]).ok().stdout.trim().to_owned()
+    let run = host.run(&["session", "start", "rehearsal", "--detach", message]).ok().stdout.trim().to_owned();
+    wait_until("an idle session", TIMEOUT, || {
+        let listed = host.run(&["session", "list", "--json"]).ok().json();
+        let sessions = listed.as_array().unwrap();
+        sessions.iter().any(|session| session["runId"] == *run && session["state"] == "idle").then_some(())
+    });
+    run
 }
 
 /// Attaches to a session on a terminal, and waits until it takes keys.
