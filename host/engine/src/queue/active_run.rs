@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::session::command::{RunCommand, run_ended};
+use crate::session::command::{RunCommand, no_cli, run_ended};
 use ostler_protocol::{ApiError, ErrorKind, RunId, RunStatus};
 
 /// Requests of clients that wait for the thread of a run at a time.
@@ -109,7 +109,7 @@ impl ActiveRun {
         let Some(wake) = state.wake.clone() else {
             return Err(match state.released {
                 Some(_) => run_ended(),
-                None => ApiError::new(ErrorKind::Conflict, "the CLI of the run is not running").retryable(true),
+                None => no_cli(),
             });
         };
         if state.commands.len() >= MAX_COMMANDS {

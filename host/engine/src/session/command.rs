@@ -84,6 +84,11 @@ impl<T> Pending<T> {
     }
 }
 
+/// The error for a request to a run whose CLI has not started, or has just ended.
+pub(crate) fn no_cli() -> ApiError {
+    ApiError::new(ErrorKind::Conflict, "the run is starting or ending").retryable(true)
+}
+
 /// The error for a request to a run whose CLI has ended.
 pub(crate) fn run_ended() -> ApiError {
     ApiError::new(ErrorKind::Conflict, "the run has ended")

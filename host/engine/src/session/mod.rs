@@ -20,7 +20,7 @@ use crate::queue::active_run::ActiveRun;
 use crate::queue::dispatch::Dispatcher;
 use crate::submit::Submitter;
 use approvals::Approvals;
-use command::{Client, RunCommand, reply};
+use command::{Client, RunCommand, no_cli, reply};
 use ostler_protocol::methods::{
     AnswerApprovalParams, EndSessionResult, InterruptResult, ListApprovalsParams, ResumeSessionParams,
     SessionInputParams, SessionInputResult, SessionResult,
@@ -193,18 +193,16 @@ impl Sessions {
         if let Some(active_run) = self.dispatcher.active(run) {
             return Ok(active_run);
         }
-        let status = self.status(run)?;
-        let message = match status {
-            RunStatus::Queued => "the run has not started: its session is not open yet".to_owned(),
-            status if status.ended() => format!("the run has ended ({status})"),
-            _ => "the run is starting or ending".to_owned(),
+        let conflict = |message: String| ApiError::new(ErrorKind::Conflict, message);
+        let error = match self.status(run)? {
+            RunStatus::Queued => {
+                conflict("the run has not started: its session is not open yet".to_owned()).retryable(true)
+            }
+            status if status.ended() => conflict(format!("the run has ended ({status})"))
+                .hint("`resume_session` continues it in a new run"),
+            _ => no_cli(),
         };
-        let error = ApiError::new(ErrorKind::Conflict, message).at("/runId");
-        Err(if status.ended() {
-            error.hint("`resume_session` continues it in a new run")
-        } else {
-            error.retryable(true)
-        })
+        Err(error.at("/runId"))
     }
 
     fn record(&self, run: RunId) -> Result<RunRecord, ApiError> {
