@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::semantic::{
-    ApprovalRequest, ApprovalWithdrawal, FileEffect, FileUse, McpTool, Notice, OtherSemantic, PieceRange, RateLimit,
-    Session, SessionOrigin, TextPiece, ToolPiece, ToolResult, ToolUse, TurnEnd, TurnStatus, UsageReport, WholeText,
+    FileEffect, FileUse, McpTool, Notice, OtherSemantic, PieceRange, RateLimit, Session, SessionOrigin, TextPiece,
+    ToolPiece, ToolResult, ToolUse, TurnEnd, TurnStatus, UsageReport, WholeText,
 };
 use ostler_protocol::{Payload, Semantic, Warning, WarningCode};
 use ostler_redaction::{RunRedactor, StreamRedactor};
@@ -169,15 +169,8 @@ impl EventTranslator {
                 self.tool_calls += 1;
                 Semantic::ToolStart(tool_use(call))
             }
-            plugin::Semantic::ApprovalRequested(request) => Semantic::ApprovalRequested(ApprovalRequest {
-                request_id: request.id,
-                call: tool_use(request.call),
-                reason: request.reason,
-                approval: None,
-            }),
-            plugin::Semantic::ApprovalWithdrawn(request_id) => {
-                Semantic::ApprovalWithdrawn(ApprovalWithdrawal { request_id })
-            }
+            // The output loop decides about requests, and reports them itself.
+            plugin::Semantic::ApprovalRequested(_) | plugin::Semantic::ApprovalWithdrawn(_) => return,
             plugin::Semantic::Usage(usage) => {
                 let event = usage_report(&usage);
                 self.usage = Some(usage);

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use base16ct::lower::encode_string as hex;
 use sha2::{Digest, Sha256};
 
 use super::OutputLoop;
@@ -68,24 +69,6 @@ impl Fallback {
     }
 }
 
-/// A decision about a request, before it reaches the CLI.
-struct Settled {
-    verdict: ApprovalVerdict,
-    by: ApprovalDecider,
-    actor: Option<String>,
-    message: Option<String>,
-}
-
-impl Settled {
-    const fn allow(by: ApprovalDecider, actor: Option<String>) -> Self {
-        Self { verdict: ApprovalVerdict::Allow, by, actor, message: None }
-    }
-
-    fn deny(by: ApprovalDecider, actor: Option<String>, message: impl Into<String>) -> Self {
-        Self { verdict: ApprovalVerdict::Deny, by, actor, message: Some(message.into()) }
-    }
-}
-
 impl OutputLoop<'_> {
     /// Handles the requests and withdrawals of a step, in their order. A decision can cause further requests, which are handled
     /// after those that came before.
@@ -116,15 +99,14 @@ impl OutputLoop<'_> {
         let facts = RequestFacts::read(request.extra.as_deref());
         let kind = facts.kind_of(&request.call);
         if self.stop_reason != StopReason::Nothing {
-            let settled = Settled::deny(ApprovalDecider::Host, None, "the run is being ended");
-            return self.settle(request, kind, settled, None);
+            let decided = Decided::deny(ApprovalDecider::Host, None, "the run is being ended");
+            return self.settle(request, kind, decided, None);
         }
         let key = use_key(&request.call);
         if facts.phase == Phase::Ask
             && let Some(decided) = self.pending.decided(&key)
         {
-            let Decided { verdict, by, actor, message } = decided;
-            return self.settle(request, kind, Settled { verdict, by, actor, message }, None);
+            return self.settle(request, kind, decided, None);
         }
         let in_time = self.may_evaluate();
         let (decision, audit) = self.tools.decide(&request.call, in_time);
@@ -134,35 +116,35 @@ impl OutputLoop<'_> {
         match (against, for_it) {
             (Some(finding), _) if finding.verdict == Verdict::Deny => {
                 let message = denial(&finding);
-                let settled = Settled::deny(ApprovalDecider::Policy, Some(finding.policy), message);
-                self.settle(request, kind, settled, Some(audit));
+                let decided = Decided::deny(ApprovalDecider::Policy, Some(finding.policy), message);
+                self.settle(request, kind, decided, Some(audit));
             }
             (Some(finding), _) if self.fallback == Fallback::Deny => {
                 let message = format!("{}, and nobody can be asked in this run", denial(&finding));
-                let settled = Settled::deny(ApprovalDecider::Policy, Some(finding.policy), message);
-                self.settle(request, kind, settled, Some(audit));
+                let decided = Decided::deny(ApprovalDecider::Policy, Some(finding.policy), message);
+                self.settle(request, kind, decided, Some(audit));
             }
             (Some(finding), _) => {
                 self.sink.store_within_quota(self.recorder.event(&Payload::PolicyAudit(audit)));
                 self.ask_user(request, &facts, Some(finding.message));
             }
             (None, Some(finding)) if !question => {
-                let settled = Settled::allow(ApprovalDecider::Policy, Some(finding.policy));
+                let decided = Decided::allow(ApprovalDecider::Policy, Some(finding.policy));
                 if facts.phase == Phase::Use {
-                    self.pending.remember(&key, decided(&settled));
+                    self.pending.remember(&key, decided.clone());
                 }
-                self.settle(request, kind, settled, Some(audit));
+                self.settle(request, kind, decided, Some(audit));
             }
             _ if facts.phase == Phase::Use => {
                 // No policy objects; the CLI applies its own rules.
-                self.pass_on(&request.id, &plugin_decision(&Settled::allow(ApprovalDecider::Host, None)));
+                self.pass_on(&request.id, &plugin_decision(&Decided::allow(ApprovalDecider::Host, None)));
             }
             _ => match self.fallback.reaction(kind) {
                 Reaction::Ask => self.ask_user(request, &facts, None),
-                Reaction::Allow => self.settle(request, kind, Settled::allow(ApprovalDecider::Host, None), None),
+                Reaction::Allow => self.settle(request, kind, Decided::allow(ApprovalDecider::Host, None), None),
                 Reaction::Deny => {
-                    let settled = Settled::deny(ApprovalDecider::Host, None, "nobody can be asked in this run");
-                    self.settle(request, kind, settled, None);
+                    let decided = Decided::deny(ApprovalDecider::Host, None, "nobody can be asked in this run");
+                    self.settle(request, kind, decided, None);
                 }
             },
         }
@@ -173,7 +155,7 @@ impl OutputLoop<'_> {
         let kind = facts.kind_of(&request.call);
         if !self.pending.has_room() {
             let message = format!("{MAX_PENDING} requests of this run wait for a user already");
-            return self.settle(request, kind, Settled::deny(ApprovalDecider::Host, None, message), None);
+            return self.settle(request, kind, Decided::deny(ApprovalDecider::Host, None, message), None);
         }
         let now = clock::now();
         let open = OpenApproval {
@@ -312,18 +294,18 @@ impl OutputLoop<'_> {
         &mut self,
         request: &plugin::ApprovalRequest,
         kind: ApprovalKind,
-        settled: Settled,
+        decided: Decided,
         audit: Option<PolicyAudit>,
     ) {
-        let decision = plugin_decision(&settled);
+        let decision = plugin_decision(&decided);
         let decided = ApprovalDecision {
             request_id: ApprovalId::generate(),
             call_id: request.call.id.clone(),
-            decision: settled.verdict,
-            decided_by: settled.by,
-            actor: settled.actor,
+            decision: decided.verdict,
+            decided_by: decided.by,
+            actor: decided.actor,
             client: None,
-            message: settled.message.map(|message| self.recorder.clean(&message)),
+            message: decided.message.map(|message| self.recorder.clean(&message)),
             edited: false,
             stop_turn: false,
         };
@@ -384,8 +366,7 @@ fn use_key(call: &ToolCall) -> String {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
-    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{} {digest}", call.id)
+    format!("{} {}", call.id, hex(&digest.finalize()))
 }
 
 /// What the agent is told about a denial of a policy.
@@ -393,14 +374,10 @@ fn denial(finding: &Finding) -> String {
     format!("the policy {} denies this: {}", finding.policy, finding.message)
 }
 
-fn decided(settled: &Settled) -> Decided {
-    Decided { verdict: settled.verdict, by: settled.by, actor: settled.actor.clone(), message: settled.message.clone() }
-}
-
-fn plugin_decision(settled: &Settled) -> plugin::Decision {
+fn plugin_decision(decided: &Decided) -> plugin::Decision {
     plugin::Decision {
-        allow: settled.verdict == ApprovalVerdict::Allow,
-        message: settled.message.clone(),
+        allow: decided.verdict == ApprovalVerdict::Allow,
+        message: decided.message.clone(),
         input: None,
         stop_turn: false,
     }

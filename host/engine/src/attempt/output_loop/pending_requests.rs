@@ -28,13 +28,23 @@ pub(crate) struct PendingRequest {
     pub(crate) expires: Instant,
 }
 
-/// What was decided about a tool use before the CLI asks about it.
+/// What was decided about a request of the CLI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) verdict: ApprovalVerdict,
     pub(crate) by: ApprovalDecider,
     pub(crate) actor: Option<String>,
     pub(crate) message: Option<String>,
+}
+
+impl Decided {
+    pub(crate) const fn allow(by: ApprovalDecider, actor: Option<String>) -> Self {
+        Self { verdict: ApprovalVerdict::Allow, by, actor, message: None }
+    }
+
+    pub(crate) fn deny(by: ApprovalDecider, actor: Option<String>, message: impl Into<String>) -> Self {
+        Self { verdict: ApprovalVerdict::Deny, by, actor, message: Some(message.into()) }
+    }
 }
 
 /// The requests of an attempt.
