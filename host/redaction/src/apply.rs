@@ -25,7 +25,7 @@ const OVERLAP: usize = 24 * 1024;
 const BATCH: usize = 256;
 
 /// The state from one piece of a stream to the next.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) block: Option<OpenBlock>,
     /// A secret whose end is not known was redacted; its continuation is dropped.

@@ -17,6 +17,7 @@ const LONG_TOKEN: usize = 40;
 const FOLDED_TOKEN: usize = 16;
 
 /// A block that has not ended yet.
+#[derive(Clone)]
 pub(super) struct OpenBlock {
     pub(super) rule: u32,
     lines: u32,

@@ -12,6 +12,7 @@ mod credentials;
 mod cut;
 mod json;
 mod literals;
+mod live;
 mod masks;
 mod matcher;
 mod measure;
@@ -26,6 +27,7 @@ mod views;
 
 pub use bytes::ByteRedactor;
 pub use compile::{CompileError, CompileErrors, Redactor};
+pub use live::{Held, LiveRedactor};
 pub use masks::{KnownSecret, Masks};
 pub use rules::{
     Allow, AllowTarget, Block, Candidate, Fault, FaultSink, Find, IgnoreFaults, OperatorRules, PluginRules,

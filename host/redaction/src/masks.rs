@@ -281,6 +281,18 @@ impl Masks {
         }
     }
 
+    /// Where a known value may start that continues after the end of `text`, if at least `least` bytes of it are there.
+    pub(super) fn start_at_end(&self, text: &[u8], least: usize) -> Option<usize> {
+        let starts = self.forms.iter().flatten().filter_map(|form| {
+            let longest = form.bytes.len().saturating_sub(1).min(text.len());
+            let found = (least..=longest)
+                .rev()
+                .find(|length| form.bytes.get(..*length).is_some_and(|start| text.ends_with(start)));
+            found.map(|length| text.len() - length)
+        });
+        starts.min()
+    }
+
     /// Where a known value may have started that would be split at the end of `text`; `None` if nowhere.
     pub(super) fn opening_before(&self, text: &[u8]) -> Option<usize> {
         self.openings.iter().filter(|opening| text.ends_with(opening)).map(|opening| text.len() - opening.len()).min()

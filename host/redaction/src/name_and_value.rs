@@ -36,6 +36,7 @@ const VALUE_KEYS: &[&str] = &["value", "parametervalue", "parameter_value", "str
 const NESTED_KEYS: &[&str] = &["default", "secret", "string"];
 
 /// A name whose value was not found yet.
+#[derive(Clone)]
 pub(super) struct Named {
     /// The text before the value, as on one line.
     before: String,
