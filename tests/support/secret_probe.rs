@@ -25,19 +25,14 @@ impl SecretProbe {
         Self { searcher: AhoCorasick::new(parts).unwrap(), names }
     }
 
-    /// The first secret in these bytes.
-    pub fn first_in(&self, bytes: &[u8]) -> Option<&str> {
-        let found = self.searcher.find(bytes)?;
-        Some(&self.names[found.pattern().as_usize()])
-    }
-
     /// # Panics
     /// If one of the secrets is in the text.
     #[track_caller]
     pub fn assert_not_in(&self, location: &str, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        if let Some(secret) = self.first_in(bytes) {
-            panic!("{secret:?} is in {location}: {}", excerpt(bytes, secret));
+        if let Some(found) = self.searcher.find(bytes) {
+            let secret = &self.names[found.pattern().as_usize()];
+            panic!("{secret:?} is in {location}: {}", excerpt(bytes, found.start()));
         }
     }
 
@@ -73,11 +68,6 @@ impl SecretProbe {
     }
 }
 
-fn excerpt(bytes: &[u8], secret: &str) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let part = &secret[..secret.len().min(12)];
-    let at = text.find(part).unwrap_or(0);
-    let start = text.floor_char_boundary(at.saturating_sub(80));
-    let end = text.floor_char_boundary((at + 160).min(text.len()));
-    text[start..end].to_owned()
+fn excerpt(bytes: &[u8], at: usize) -> String {
+    String::from_utf8_lossy(&bytes[at.saturating_sub(80)..(at + 160).min(bytes.len())]).into_owned()
 }
