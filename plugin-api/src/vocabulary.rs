@@ -67,6 +67,10 @@ pub mod features {
         USAGE = "usage";
         /// The cost is reported.
         COST = "cost";
+        /// `terminal`: the CLI can run in a terminal.
+        TERMINAL = "terminal";
+        /// The sessions of the CLI have no protocol: they run in a terminal, without `terminal` in the payload as well.
+        TERMINAL_ONLY = "terminal-only";
         /// A turn can be interrupted without ending the session.
         INTERRUPT = "interrupt";
         /// Input is accepted during a turn.

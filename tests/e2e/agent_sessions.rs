@@ -1,8 +1,9 @@
 //! Sessions and approvals of the real CLIs over their own protocols: codex `app-server`, claude `stream-json`.
 
 use crate::support::session_cases as cases;
-use crate::support::{AgentFixture, CLAUDE, CODEX};
+use crate::support::{AgentFixture, CLAUDE, CODEX, KEY};
 use serde_json::{Value, json};
+use std::fs;
 
 /// Payload fields with which codex asks about every command. The host contains the run, so that the CLI's own sandbox is
 /// off.
@@ -82,4 +83,24 @@ fn session_of_codex_is_resumed_after_a_crash_of_the_host() {
 fn session_of_claude_is_resumed_after_a_crash_of_the_host() {
     let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
     cases::session_is_resumed_after_a_crash_of_the_host(&fixture);
+}
+
+#[test]
+fn codex_runs_in_a_terminal() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    // The grant of the folder does not trust its settings.
+    cases::terminal_shows_the_own_screen(&fixture, &[("Open restricted", "\r")]);
+}
+
+#[test]
+fn claude_runs_in_a_terminal() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    // Otherwise claude first asks for a theme, a login, and about the folder.
+    let used = json!({
+        "hasCompletedOnboarding": true, "theme": "dark",
+        "customApiKeyResponses": {"approved": [&KEY[KEY.len() - 20..]]},
+        "projects": {fixture.host.work().to_str().unwrap(): {"hasTrustDialogAccepted": true}},
+    });
+    fs::write(fixture.own_folder().join(".claude.json"), used.to_string()).unwrap();
+    cases::terminal_shows_the_own_screen(&fixture, &[]);
 }

@@ -54,6 +54,7 @@ mod sessions_cli;
 mod stop;
 mod storage_faults;
 mod streams;
+mod terminal_sessions;
 mod thread;
 mod tokens;
 mod tools;

@@ -45,7 +45,7 @@ pub use dice::Dice;
 pub use follow::Follower;
 pub use invariants::{ResourceBaseline, check_database, check_log, database};
 pub use processes::{Process, below, carrying, peak_memory, signal};
-pub use record::{answer, check_run_events, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+pub use record::{answer, check_run_events, end_of, kinds, of_type, screen, semantics, tool_outputs, warning_codes};
 pub use secret_probe::SecretProbe;
 pub use session::Session;
 pub use terminal::Terminal;

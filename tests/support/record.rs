@@ -23,6 +23,11 @@ pub fn semantics<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
         .collect()
 }
 
+/// What a terminal has shown, according to these events.
+pub fn screen(events: &[Value]) -> String {
+    of_type(events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect()
+}
+
 /// Codes of the warnings.
 pub fn warning_codes(events: &[Value]) -> Vec<&str> {
     of_type(events, "run.warning").into_iter().filter_map(|event| event["payload"]["code"].as_str()).collect()

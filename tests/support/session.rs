@@ -2,6 +2,10 @@
 
 use super::{TIMEOUT, TestHost, record, wait_until, wire};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Pause between two looks at a screen.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A session, by the run that holds it.
 pub struct Session<'a> {
@@ -57,6 +61,32 @@ impl<'a> Session<'a> {
     /// The error of the host.
     pub fn send(&self, data: &str) -> Result<Value, wire::CallError> {
         self.host.call("send_session_input", &json!({ "runId": self.run, "data": data }))
+    }
+
+    /// Types keys into its terminal.
+    #[track_caller]
+    pub fn type_keys(&self, keys: &str) {
+        let params = json!({ "runId": self.run, "data": keys, "keys": true });
+        assert_eq!(self.host.call("send_session_input", &params).unwrap(), json!({ "accepted": keys.len() }));
+    }
+
+    /// What its terminal has shown so far.
+    pub fn screen(&self) -> String {
+        record::screen(&self.events())
+    }
+
+    /// Waits until its terminal has shown a text.
+    #[track_caller]
+    pub fn wait_for_screen(&self, text: &str) {
+        let start = Instant::now();
+        loop {
+            let screen = self.screen();
+            if screen.contains(text) {
+                return;
+            }
+            assert!(start.elapsed() < TIMEOUT, "not shown: {text:?}, but {screen:?}");
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Interrupts the turn; returns whether there was one.

@@ -126,3 +126,17 @@ pub fn session_is_resumed_after_a_crash_of_the_host(fixture: &AgentFixture) {
     assert_eq!(again.end(), "completed");
     fixture.host.assert_nothing_runs(TIMEOUT);
 }
+
+/// A session in a terminal shows the CLI's own screen, gets its first prompt, and takes keys. `dialogs` are texts that the CLI
+/// shows first, each with the keys that confirm it.
+pub fn terminal_shows_the_own_screen(fixture: &AgentFixture, dialogs: &[(&str, &str)]) {
+    let session = session(fixture, "USAGE 5 7", &json!({"terminal": {"rows": 40, "columns": 100}}));
+    for (dialog, keys) in dialogs {
+        session.wait_for_screen(dialog);
+        session.type_keys(keys);
+    }
+    // The model's answer to that prompt.
+    session.wait_for_screen("counted");
+    assert_eq!(session.end(), "completed", "{:#}", end_of(&session.events()).unwrap());
+    fixture.host.assert_nothing_runs(TIMEOUT);
+}

@@ -2,7 +2,7 @@
 //! person needs the commands that call them.
 
 /// Methods that hints name, the command that calls each, and the placeholder for its argument if the hint has none.
-const COMMANDS: [(&str, &str, &str); 39] = [
+const COMMANDS: [(&str, &str, &str); 40] = [
     ("acknowledge_failures", "inbox ack", "RUN"),
     ("answer_approval", "approvals allow", "ID"),
     ("apply_retention", "retention apply", ""),
@@ -32,6 +32,7 @@ const COMMANDS: [(&str, &str, &str); 39] = [
     ("list_runs", "runs", ""),
     ("list_workspace_grants", "grant list", ""),
     ("reload", "config reload", ""),
+    ("resize_terminal", "session attach", "RUN"),
     ("resume_session", "session resume", "RUN"),
     ("revoke_access_token", "access revoke", "NAME"),
     ("save_provider_token", "token set", "PROVIDER"),

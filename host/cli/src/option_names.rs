@@ -10,7 +10,7 @@ use ostler_config::file_key;
 use ostler_protocol::{ApiError, Problem, unescape_pointer};
 
 /// Fields of the start payload and the options that set them.
-const FIELDS: [(&str, &str); 40] = [
+const FIELDS: [(&str, &str); 41] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
     ("/title", "--title"),
@@ -34,6 +34,7 @@ const FIELDS: [(&str, &str); 40] = [
     ("/harness/permissions/networkAccess", "--network"),
     ("/harness/permissions/allowHosts", "--allow-host"),
     ("/harness/permissions/autoApprove", "--auto-approve"),
+    ("/terminal", "--terminal"),
     ("/harness/permissions/approvalPolicy", "--ask"),
     ("/harness/limits/maxTurns", "--max-turns"),
     ("/harness/limits/maxBudgetUsd", "--max-budget"),
@@ -199,7 +200,8 @@ mod tests {
         let run = command.find_subcommand("run").unwrap();
         let below = |name| command.find_subcommand("approvals").and_then(|one| one.find_subcommand(name)).unwrap();
         let approvals = below("allow").get_arguments().chain(below("deny").get_arguments());
-        let others: Vec<&clap::Arg> = grant.get_arguments().chain(approvals).collect();
+        let session = command.find_subcommand("session").and_then(|session| session.find_subcommand("start")).unwrap();
+        let others: Vec<&clap::Arg> = grant.get_arguments().chain(approvals).chain(session.get_arguments()).collect();
         for (field, option) in FIELDS {
             let Some(long) = option.strip_prefix("--") else { continue };
             assert!(

@@ -50,10 +50,20 @@ pub(super) struct PayloadArgs {
     pub(super) env: BTreeMap<String, String>,
     pub(super) resume: Option<String>,
     pub(super) continue_session: Option<bool>,
+    /// Size of the terminal of a session.
+    pub(super) terminal: Option<Value>,
     pub(super) profile: Option<String>,
 }
 
 impl PayloadArgs {
+    /// With the current folder as the default one.
+    fn in_folder(mut self, current: &Path) -> Self {
+        if !self.names_folder() {
+            self.cwd = Some(current.to_owned());
+        }
+        self
+    }
+
     /// Whether `--cwd` or the payload file names the working folder.
     pub(super) fn names_folder(&self) -> bool {
         let base = self.base.as_ref().and_then(|base| base.get("cwd"));
@@ -65,11 +75,14 @@ impl PayloadArgs {
 ///
 /// The host checks ranges, names, and all fields of a payload file. This function only checks that members that must be
 /// objects are objects. A profile may supply what is missing.
-pub(super) fn build(mut args: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
-    if !args.names_folder() {
-        args.cwd = Some(current.to_owned());
-    }
-    message(args)
+pub(super) fn build(args: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
+    message(args.in_folder(current))
+}
+
+/// The same for a session. In a terminal, it needs no prompt.
+pub(super) fn session(args: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
+    let args = args.in_folder(current);
+    if args.terminal.is_some() { part(args) } else { message(args) }
 }
 
 /// Builds the payload of a conversation message. It needs a prompt, or a profile that may have one.
@@ -108,7 +121,7 @@ fn overlay(args: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<P
         return Err(ApiError::invalid(vec![Problem { pointer: "/harness/limits/maxBudgetUsd".to_owned(), message }]));
     }
     let mcp = args.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
-    let fields: [(&[&str], Option<Value>); 27] = [
+    let fields: [(&[&str], Option<Value>); 28] = [
         (&["provider"], args.provider.map(Value::from)),
         (&["prompt"], args.prompt.map(Value::from)),
         (&["harness", "pipedContent"], args.piped.map(Value::from)),
@@ -117,6 +130,7 @@ fn overlay(args: PayloadArgs, check: impl FnOnce(&Map<String, Value>, &mut Vec<P
         (&["model"], args.model.map(Value::from)),
         (&["profileId"], args.profile.map(Value::from)),
         (&["queuePriority"], args.priority.map(Value::from)),
+        (&["terminal"], args.terminal),
         (&["timeoutSeconds"], args.timeout_seconds.map(Value::from)),
         (&["maxRetries"], args.retries.map(Value::from)),
         (&["harness", "structuredOutput", "schema"], args.schema),

@@ -253,6 +253,7 @@ impl Printer {
                 self.append(&bytes, step);
             }
             // The plugin did not understand these lines; they may explain a failure.
+            Output::Terminal => self.append(&bytes, step),
             Output::Lines => self.keep_tail(&String::from_utf8_lossy(&bytes)),
         }
     }

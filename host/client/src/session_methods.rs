@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::{Client, ClientError};
 use ostler_protocol::methods::{
     AcknowledgeParams, AcknowledgeResult, AnswerApprovalParams, EndSessionResult, Inbox, InterruptResult,
-    ListApprovalsParams, NoParams, ResumeSessionParams, RunParams, SessionInputParams, SessionInputResult,
-    SessionResult,
+    ListApprovalsParams, NoParams, ResizeTerminalParams, ResumeSessionParams, RunParams, SessionInputParams,
+    SessionInputResult, SessionResult,
 };
-use ostler_protocol::{Approval, ApprovalDecision, RunId};
+use ostler_protocol::{Approval, ApprovalDecision, RunId, TerminalSize};
 
 impl Client {
     /// Starts a session. `payload` is as for [`start_run`](Self::start_run).
@@ -32,7 +32,24 @@ impl Client {
     /// # Errors
     /// As [`call`](Self::call); `CONFLICT` if the session is not open.
     pub async fn send_session_input(&self, run_id: RunId, data: String) -> Result<SessionInputResult, ClientError> {
-        self.call("send_session_input", &SessionInputParams { run_id, data }).await
+        self.call("send_session_input", &SessionInputParams { run_id, data, keys: false }).await
+    }
+
+    /// Types keys into the terminal of a session.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if the session is not open or has no terminal.
+    pub async fn send_keys(&self, run_id: RunId, keys: String) -> Result<SessionInputResult, ClientError> {
+        self.call("send_session_input", &SessionInputParams { run_id, data: keys, keys: true }).await
+    }
+
+    /// Changes the size of the terminal of a session.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if the session is not open or has no terminal.
+    pub async fn resize_terminal(&self, run_id: RunId, size: TerminalSize) -> Result<TerminalSize, ClientError> {
+        let TerminalSize { rows, columns } = size;
+        self.call("resize_terminal", &ResizeTerminalParams { run_id, rows, columns }).await
     }
 
     /// Interrupts the current turn of a session.

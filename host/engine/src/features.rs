@@ -8,6 +8,13 @@ use serde_json::Value;
 use ostler_plugin_host::types::DroppedOption;
 use ostler_protocol::lies_in;
 
+/// The CLI asks before it uses tools.
+pub(crate) const APPROVALS: &str = "approvals";
+/// The CLI can run in a terminal.
+pub(crate) const TERMINAL: &str = "terminal";
+/// The sessions of the CLI have no protocol: they run in a terminal.
+pub(crate) const TERMINAL_ONLY: &str = "terminal-only";
+
 /// Says whether an option really asks for something.
 type Asks = fn(&Value) -> bool;
 
@@ -23,7 +30,7 @@ const OPTIONS: [(&str, &str, Asks); 20] = [
     ("/harness/permissions/autoApprove", "auto-approve", is_there),
     // Where nothing holds the network back, it is there.
     ("/harness/permissions/networkAccess", "network-access", |value| *value == Value::Bool(false)),
-    ("/harness/permissions/approvalPolicy", "approvals", |value| value != "never"),
+    ("/harness/permissions/approvalPolicy", APPROVALS, |value| value != "never"),
     ("/harness/limits/maxBudgetUsd", "max-budget", is_there),
     ("/harness/limits/maxTurns", "max-turns", is_there),
     ("/harness/structuredOutput", "structured-output", is_there),

@@ -16,13 +16,15 @@ use ostler_protocol::{RunId, SandboxMode, StartPayload};
 use ostler_schema::validate_document;
 
 /// Fields that the host itself implements for every provider.
-const OF_THE_HOST: [&str; 28] = [
+const OF_THE_HOST: [&str; 30] = [
     "/title",
     "/provider",
     "/mode",
     "/profileId",
     "/queuePriority",
     "/timeoutSeconds",
+    "/terminal/columns",
+    "/terminal/rows",
     "/scheduledAt",
     "/startAfter/runIds",
     "/startAfter/evenIfFailed",

@@ -228,8 +228,9 @@ pub struct MessageSent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionOpened {
-    /// The provider's session.
-    pub session_id: String,
+    /// The provider's session. Absent if the CLI has no ids for sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
     /// How it began.
     pub origin: SessionOrigin,
 }
@@ -240,8 +241,11 @@ pub struct SessionOpened {
 pub struct SessionInput {
     /// Size of the message in bytes.
     pub bytes: u64,
-    /// The message, redacted.
+    /// The message, redacted. Empty for keys: a password may be among them, and what the CLI shows of them is in its output.
     pub text: String,
+    /// Whether keys of a terminal were sent, not a message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keys: bool,
     /// Who sent it: `unix pid=… uid=…`, `token NAME`.
     pub actor: String,
 }
@@ -285,6 +289,8 @@ pub enum Output {
     Lines,
     /// The answer itself, in `run.chunk.stdout`.
     Text,
+    /// What the CLI shows on its terminal, in `run.chunk.stdout`: text with the escape sequences of a terminal.
+    Terminal,
 }
 
 /// `run.started`

@@ -67,7 +67,7 @@ pub use origin::Origin;
 pub use payload::{
     AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartAfter,
-    StartPayload, StructuredOutputSpec, Tool,
+    StartPayload, StructuredOutputSpec, TerminalSize, Tool,
 };
 pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names, unescape_pointer};
 pub use progress::{Progress, ProgressStage};

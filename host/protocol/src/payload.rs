@@ -32,6 +32,11 @@ pub struct StartPayload {
     /// With pipes and one prompt, or as a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<RunMode>,
+    /// Runs the CLI in a terminal of its own, in which it shows its usual screen. Only with the mode `interactive`. The
+    /// host does not understand what the CLI shows there: no tool uses, no approvals, no usage. A CLI without a protocol
+    /// gets a terminal also without this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
     /// What the CLI prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,
@@ -92,6 +97,25 @@ impl StartPayload {
         let whole = self.timeout_seconds.unwrap_or(Self::DEFAULT_TIMEOUT_SECONDS) * 1000;
         let limit = self.harness.as_ref().and_then(|harness| harness.limits.as_ref()?.timeout_ms);
         limit.map_or(whole, |limit| limit.min(whole))
+    }
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TerminalSize {
+    /// Lines.
+    #[schemars(range(min = 1, max = 1000))]
+    pub rows: u16,
+    /// Characters in a line.
+    #[schemars(range(min = 1, max = 1000))]
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    /// 30 rows of 120 columns.
+    fn default() -> Self {
+        Self { rows: 30, columns: 120 }
     }
 }
 

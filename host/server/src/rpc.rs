@@ -353,9 +353,9 @@ mod tests {
         assert_eq!(named(json!([payload])), Ok(payload.clone()));
         assert_eq!(named(json!(["x", "codex", null, null, null, null, "/w"])), Ok(payload));
         assert_eq!(named(json!(["x"])), Ok(json!({"prompt": "x"})));
-        let (code, message) = named(json!(vec![1; 18])).unwrap_err();
+        let (code, message) = named(json!(vec![1; 19])).unwrap_err();
         assert_eq!(code, -32602);
-        assert!(message.starts_with("start_run takes at most 17 parameters: prompt, provider"), "{message}");
+        assert!(message.starts_with("start_run takes at most 18 parameters: prompt, provider"), "{message}");
     }
 
     #[test]

@@ -124,6 +124,7 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::AUTO_APPROVE,
         f::NETWORK_ACCESS,
         f::MAX_TURNS,
+        f::TERMINAL,
         f::PIPED_CONTENT,
         f::FILES,
         f::IMAGES,

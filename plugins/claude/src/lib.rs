@@ -5,7 +5,7 @@
 //! `launch.dropped`.
 //!
 //! Sessions, and runs whose tool uses are decided by the host, use claude's control protocol: `stream-json` in both
-//! directions.
+//! directions. A session in a terminal is claude's own screen.
 
 mod background;
 mod bounds;
@@ -26,11 +26,22 @@ mod usage;
 pub use control::ClaudeTranscript;
 pub use settings::{Settings, Source};
 
+use ostler_plugin::provider::{Capabilities, RunRequest};
+use ostler_provider_kit::terminal::{TerminalOr, TerminalTranscript, in_terminal};
+
 ostler_provider_kit::agent_cli!(
     /// The plugin, configured for one instance.
     Claude,
     "claude",
     "runs the claude CLI (Claude Code by Anthropic) through `claude --print`",
-    ClaudeTranscript,
-    ClaudeTranscript::new
+    TerminalOr<ClaudeTranscript>,
+    transcript
 );
+
+fn transcript(request: &RunRequest, capabilities: &Capabilities) -> TerminalOr<ClaudeTranscript> {
+    if in_terminal(request) {
+        let session = prepare::known_session(request, capabilities);
+        return TerminalOr::Terminal(TerminalTranscript::new(request, session, String::new(), vec![0]));
+    }
+    TerminalOr::Other(Box::new(ClaudeTranscript::new(request, capabilities)))
+}

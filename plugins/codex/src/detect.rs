@@ -175,6 +175,7 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::MCP_HTTP,
         f::SYSTEM_PROMPT,
         f::APPEND_SYSTEM_PROMPT,
+        f::TERMINAL,
         f::PIPED_CONTENT,
         f::FILES,
         f::THINKING,

@@ -2,7 +2,7 @@
 //!
 //! Runs are `codex exec --json`, with the prompt on standard input. `exec` never asks for approval, so sessions, and runs
 //! whose tool uses have to be decided, use `codex app-server` instead. Options that codex cannot apply are listed in
-//! `launch.dropped`.
+//! `launch.dropped`. A session in a terminal is codex's own screen.
 
 mod app_server;
 mod codex_transcript;
@@ -21,11 +21,23 @@ pub use codex_transcript::CodexTranscript;
 pub use settings::Settings;
 pub use transcript::ExecTranscript;
 
+use ostler_plugin::provider::{Capabilities, RunRequest};
+use ostler_provider_kit::terminal::{TerminalOr, TerminalTranscript, in_terminal};
+
 ostler_provider_kit::agent_cli!(
     /// The plugin, configured for one instance.
     Codex,
     "codex",
     "runs the codex CLI (OpenAI) through `codex exec` and `codex app-server`",
-    CodexTranscript,
-    CodexTranscript::new
+    TerminalOr<CodexTranscript>,
+    transcript
 );
+
+fn transcript(request: &RunRequest, capabilities: &Capabilities) -> TerminalOr<CodexTranscript> {
+    if in_terminal(request) {
+        // codex chooses the id of a new session, and does not show it.
+        let session = request.resume_session.clone();
+        return TerminalOr::Terminal(TerminalTranscript::new(request, session, String::new(), vec![0]));
+    }
+    TerminalOr::Other(Box::new(CodexTranscript::new(request, capabilities)))
+}

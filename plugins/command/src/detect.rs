@@ -22,18 +22,30 @@ pub(crate) fn probes(settings: &Settings) -> Vec<Probe> {
     version.into_iter().collect()
 }
 
-pub(crate) fn detect(settings: &Settings, args: &[Group], results: &[ProbeResult]) -> Capabilities {
+pub(crate) fn detect(
+    settings: &Settings,
+    args: &[Group],
+    terminal_args: Option<&[Group]>,
+    results: &[ProbeResult],
+) -> Capabilities {
     let mut known = vec![features::PIPED_CONTENT];
-    if mentions(args, Placeholder::Model) {
+    let mentions =
+        |placeholder| [Some(args), terminal_args].into_iter().flatten().any(|args| mentions(args, placeholder));
+    if mentions(Placeholder::Model) {
         known.push(features::MODEL);
     }
-    if mentions(args, Placeholder::Session) {
+    if mentions(Placeholder::Session) {
         known.push(features::RESUME);
+    }
+    let mut modes = vec![RunMode::NonInteractive];
+    if terminal_args.is_some() {
+        known.extend([features::TERMINAL, features::TERMINAL_ONLY]);
+        modes.push(RunMode::Interactive);
     }
     let mut capabilities = Capabilities {
         support: Support::Supported,
         features: known.into_iter().map(str::to_owned).collect(),
-        modes: vec![RunMode::NonInteractive],
+        modes,
         ..Capabilities::default()
     };
     let Some(version_args) = &settings.version_args else { return capabilities };

@@ -9,6 +9,8 @@
 //! settings = { args = [["--model", "{model}"], "--", "{prompt}"], versionArgs = ["--version"] }
 //! ```
 //!
+//! With `terminalArgs`, the program has sessions as well: it then runs in a terminal.
+//!
 //! The plugin has no other information about the program and cannot make it enforce a restriction. Restrictions that the
 //! host does not enforce either are reported, and the run is refused.
 
@@ -19,8 +21,9 @@ mod settings;
 mod template;
 mod transcript;
 
-use ostler_plugin::provider::{Capabilities, Launch, Probe, ProbeResult, ProviderInfo, RunRequest};
+use ostler_plugin::provider::{Capabilities, Launch, Probe, ProbeResult, ProviderInfo, RunMode, RunRequest};
 use ostler_plugin::{Containment, Error, Plugin, Provider};
+use ostler_provider_kit::terminal::{TerminalOr, TerminalTranscript};
 
 pub use settings::Settings;
 pub use transcript::CommandTranscript;
@@ -30,6 +33,8 @@ pub use transcript::CommandTranscript;
 pub struct Command {
     settings: Settings,
     args: Vec<template::Group>,
+    /// The arguments of a session, if the program has sessions.
+    terminal_args: Option<Vec<template::Group>>,
 }
 
 impl Plugin for Command {
@@ -44,8 +49,8 @@ impl Plugin for Command {
     }
 
     fn configure(settings: Settings) -> Result<Self, Error> {
-        let args = settings.check()?;
-        Ok(Self { settings, args })
+        let (args, terminal_args) = settings.check()?;
+        Ok(Self { settings, args, terminal_args })
     }
 }
 
@@ -57,7 +62,7 @@ impl Command {
 }
 
 impl Provider for Command {
-    type Transcript = CommandTranscript;
+    type Transcript = TerminalOr<CommandTranscript>;
 
     fn describe(&self) -> ProviderInfo {
         let settings = &self.settings;
@@ -79,15 +84,30 @@ impl Provider for Command {
     }
 
     fn detect(&self, results: Vec<ProbeResult>) -> Capabilities {
-        detect::detect(&self.settings, &self.args, &results)
+        detect::detect(&self.settings, &self.args, self.terminal_args.as_deref(), &results)
     }
 
     fn prepare(&self, request: RunRequest, _capabilities: Capabilities) -> Result<Launch, Error> {
-        prepare::prepare(&self.settings, &self.args, &request)
+        match (request.mode, &self.terminal_args) {
+            (RunMode::NonInteractive, _) => prepare::prepare(&self.settings, &self.args, &request),
+            (RunMode::Interactive, Some(args)) => prepare::session(&self.settings, args, &request),
+            (RunMode::Interactive, None) => Err(Error::Unsupported(
+                "the settings of this provider have no `terminalArgs`, with which the program starts a session"
+                    .to_owned(),
+            )),
+        }
     }
 
-    fn transcript(&self, _request: RunRequest, _capabilities: Capabilities) -> CommandTranscript {
-        CommandTranscript::new(self.settings.success_codes.clone(), self.settings.silence)
+    fn transcript(&self, request: RunRequest, _capabilities: Capabilities) -> TerminalOr<CommandTranscript> {
+        let success = self.settings.success_codes.clone();
+        match &self.terminal_args {
+            Some(args) if request.mode == RunMode::Interactive => {
+                let is_argument = prepare::mentions(args, template::Placeholder::Prompt);
+                let typed = if is_argument { String::new() } else { request.prompt.clone() };
+                TerminalOr::Terminal(TerminalTranscript::new(&request, request.resume_session.clone(), typed, success))
+            }
+            _ => TerminalOr::Other(Box::new(CommandTranscript::new(success, self.settings.silence))),
+        }
     }
 }
 

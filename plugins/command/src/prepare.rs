@@ -1,6 +1,6 @@
 //! The command line of a run.
 
-use ostler_plugin::provider::{Launch, OutputForm, RunMode, RunRequest, StopSignal};
+use ostler_plugin::provider::{Channel, Launch, OutputForm, RunRequest, StopSignal};
 use ostler_plugin::{Error, Problems};
 use ostler_provider_kit::argument::argument_problem;
 use ostler_provider_kit::payload::Payload;
@@ -11,11 +11,6 @@ use crate::settings::{Settings, StopBy};
 use crate::template::{Group, Placeholder};
 
 pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest) -> Result<Launch, Error> {
-    if request.mode == RunMode::Interactive {
-        return Err(Error::Unsupported(
-            "a provider of the plugin `command` accepts one prompt and no further input; leave out `mode`".to_owned(),
-        ));
-    }
     let payload = Payload::parse(&request.payload)?;
     let mut problems = Problems::default();
     if request.prompt.trim().is_empty() {
@@ -34,13 +29,35 @@ pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest)
         args: arguments,
         stdin: stdin.map(String::into_bytes),
         output: OutputForm::Text,
-        stop: match settings.stop {
-            StopBy::Interrupt => StopSignal::Interrupt,
-            StopBy::Terminate => StopSignal::Terminate,
-        },
+        stop: stop_signal(settings),
         dropped: dropped::options(args, request, &payload),
         ..Launch::default()
     })
+}
+
+/// The command line of a session, in a terminal. A prompt that is no argument is typed.
+pub(crate) fn session(settings: &Settings, args: &[Group], request: &RunRequest) -> Result<Launch, Error> {
+    let payload = Payload::parse(&request.payload)?;
+    let mut problems = Problems::default();
+    let arguments = arguments(args, request, &mut problems);
+    if payload.harness.piped_content.as_deref().is_some_and(|piped| !piped.is_empty()) {
+        problems.push("/harness/pipedContent", "cannot be passed to a program in a terminal; put it into a file");
+    }
+    problems.into_result()?;
+    Ok(Launch {
+        args: arguments,
+        channel: Channel::Pty,
+        stop: stop_signal(settings),
+        dropped: dropped::options(args, request, &payload),
+        ..Launch::default()
+    })
+}
+
+fn stop_signal(settings: &Settings) -> StopSignal {
+    match settings.stop {
+        StopBy::Interrupt => StopSignal::Interrupt,
+        StopBy::Terminate => StopSignal::Terminate,
+    }
 }
 
 /// Whether the arguments contain this placeholder.
@@ -50,7 +67,8 @@ pub(crate) fn mentions(args: &[Group], placeholder: Placeholder) -> bool {
 
 fn arguments(args: &[Group], request: &RunRequest, problems: &mut Problems) -> Vec<String> {
     let value = |placeholder: Placeholder| match placeholder {
-        Placeholder::Prompt => Some(request.prompt.as_str()),
+        // A session can begin without a prompt.
+        Placeholder::Prompt => Some(request.prompt.as_str()).filter(|prompt| !prompt.trim().is_empty()),
         Placeholder::Model => request.model.as_deref(),
         Placeholder::Cwd => Some(request.cwd.as_str()),
         Placeholder::Session => request.resume_session.as_deref(),

@@ -14,6 +14,9 @@ pub struct Settings {
     /// placeholder without a value in this run (no model, no session) is omitted. Placeholders: `{prompt}`, `{model}`,
     /// `{cwd}`, `{session}`; `{{` and `}}` are braces.
     pub args: Vec<OneOrMany>,
+    /// Arguments of a session, in which the program runs in a terminal. They are as `args`; a prompt without `{prompt}` is
+    /// typed. Without them, the program has no sessions.
+    pub terminal_args: Option<Vec<OneOrMany>>,
     /// How the prompt is passed: `stdin` or `argument`. The default is `argument` if `args` contains `{prompt}`, otherwise
     /// `stdin`.
     pub prompt: Option<PromptBy>,
@@ -83,6 +86,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             args: Vec::new(),
+            terminal_args: None,
             prompt: None,
             environment: Vec::new(),
             success_codes: vec![0],
@@ -108,6 +112,11 @@ pub(crate) const SCHEMA: &str = r#"{
       "type": "array", "maxItems": 256,
       "items": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}}]},
       "description": "arguments, with the placeholders {prompt}, {model}, {cwd} and {session}; a nested list is omitted as a whole if one of its placeholders has no value"
+    },
+    "terminalArgs": {
+      "type": ["array", "null"], "maxItems": 256,
+      "items": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}}]},
+      "description": "arguments of a session, in which the program runs in a terminal; without them, it has no sessions"
     },
     "prompt": {"enum": ["stdin", "argument"], "description": "how the prompt is passed to the program"},
     "environment": {
@@ -135,29 +144,15 @@ pub(crate) const SCHEMA: &str = r#"{
 
 impl Settings {
     /// Checks what the schema cannot express, and returns the parsed arguments.
-    pub(crate) fn check(&self) -> Result<Vec<Group>, Error> {
+    /// Those of a session come second.
+    pub(crate) fn check(&self) -> Result<(Vec<Group>, Option<Vec<Group>>), Error> {
         let mut problems = Problems::default();
-        let mut groups = Vec::new();
-        for (index, entry) in self.args.iter().enumerate() {
-            let (texts, many) = match entry {
-                OneOrMany::One(text) => (std::slice::from_ref(text), false),
-                OneOrMany::Many(texts) => (texts.as_slice(), true),
-            };
-            let mut group = Vec::new();
-            for (inner, text) in texts.iter().enumerate() {
-                let pointer = if many { format!("/args/{index}/{inner}") } else { format!("/args/{index}") };
-                match Template::parse(text) {
-                    Ok(template) => group.push(template),
-                    Err(reason) => problems.push(&pointer, reason),
-                }
-                if let Some(reason) = argument_problem(text) {
-                    problems.push(pointer, reason);
-                }
-            }
-            groups.push(group);
+        let groups = parse("/args", &self.args, &mut problems);
+        let terminal = self.terminal_args.as_ref().map(|args| parse("/terminalArgs", args, &mut problems));
+        if terminal.as_ref().is_some_and(|groups| prompts(groups) > 1) {
+            problems.push("/terminalArgs", "has `{prompt}` more than once");
         }
-        let prompts: usize = groups.iter().flatten().map(|template| template.count(Placeholder::Prompt)).sum();
-        match (self.prompt, prompts) {
+        match (self.prompt, prompts(&groups)) {
             (Some(PromptBy::Argument), 0) => {
                 problems.push("/args", "has no `{prompt}`, but `prompt` is `argument`");
             }
@@ -181,6 +176,35 @@ impl Settings {
             }
         }
         problems.into_result()?;
-        Ok(groups)
+        Ok((groups, terminal))
     }
+}
+
+/// Parses arguments; `at` is the pointer of their list.
+fn parse(at: &str, args: &[OneOrMany], problems: &mut Problems) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for (index, entry) in args.iter().enumerate() {
+        let (texts, many) = match entry {
+            OneOrMany::One(text) => (std::slice::from_ref(text), false),
+            OneOrMany::Many(texts) => (texts.as_slice(), true),
+        };
+        let mut group = Vec::new();
+        for (inner, text) in texts.iter().enumerate() {
+            let pointer = if many { format!("{at}/{index}/{inner}") } else { format!("{at}/{index}") };
+            match Template::parse(text) {
+                Ok(template) => group.push(template),
+                Err(reason) => problems.push(&pointer, reason),
+            }
+            if let Some(reason) = argument_problem(text) {
+                problems.push(pointer, reason);
+            }
+        }
+        groups.push(group);
+    }
+    groups
+}
+
+/// How often the prompt is in the arguments.
+fn prompts(groups: &[Group]) -> usize {
+    groups.iter().flatten().map(|template| template.count(Placeholder::Prompt)).sum()
 }

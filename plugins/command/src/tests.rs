@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use ostler_plugin::provider::{
-    ExitStatus, FailureKind, Line, Outcome, OutputForm, OutputStream, ProbeOutcome, ProbeOutput, RunMode, StopSignal,
-    Support,
+    Channel, ExitStatus, FailureKind, Line, Outcome, OutputForm, OutputStream, ProbeOutcome, ProbeOutput, RunMode,
+    StopSignal, Support,
 };
 use ostler_plugin::{Transcript, types::Problem};
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn refused(plugin: &Command, request: RunRequest) -> Vec<(String, String)> {
 #[test]
 fn schema_describes_every_setting() {
     let all = json!({
-        "args": ["a", ["b", "{model}"]], "prompt": "stdin", "environment": ["A"], "successCodes": [0, 3], "versionArgs": ["-V"],
+        "args": ["a", ["b", "{model}"]], "terminalArgs": ["-i"], "prompt": "stdin", "environment": ["A"], "successCodes": [0, 3], "versionArgs": ["-V"],
         "silence": "fine",
         "stop": "interrupt", "defaultModel": "m", "tokenVariable": "T", "displayName": "D", "installHint": "H",
     });
@@ -177,6 +177,28 @@ fn unsupported_options_are_reported() {
     assert!(dropped.len() == 3 && dropped.iter().all(|option| !option.restricts));
     let interactive = RunRequest { mode: RunMode::Interactive, ..self::request("p", &json!({})) };
     assert!(matches!(prepare(&plain, interactive), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn program_with_terminal_arguments_has_sessions_in_a_terminal() {
+    let shell = plugin(&json!({"terminalArgs": ["-i", ["--model", "{model}"]]}));
+    let capabilities = shell.detect(Vec::new());
+    assert_eq!(capabilities.modes, [RunMode::NonInteractive, RunMode::Interactive]);
+    assert_eq!(capabilities.features, ["piped-content", "model", "terminal", "terminal-only"]);
+    let session = |prompt: &str| RunRequest { mode: RunMode::Interactive, ..request(prompt, &json!({})) };
+    let launch = prepare(&shell, session(" ")).unwrap();
+    assert_eq!((launch.channel, launch.args, launch.stdin), (Channel::Pty, vec!["-i".to_owned()], None));
+    let typed = |plugin: &Command, prompt| plugin.transcript(session(prompt), Capabilities::default()).open().write;
+    assert_eq!(typed(&shell, "ls"), b"ls\r");
+    let once = plugin(&json!({"terminalArgs": ["-c", "{prompt}"]}));
+    assert_eq!(prepare(&once, session("ls")).unwrap().args, ["-c", "ls"]);
+    assert!(typed(&once, "ls").is_empty(), "the prompt is an argument");
+    assert_eq!(prepare(&once, session("")).unwrap().args, ["-c"]);
+    let piped = RunRequest { mode: RunMode::Interactive, ..request("x", &json!({"harness": {"pipedContent": "p"}})) };
+    assert_eq!(refused(&once, piped)[0].0, "/harness/pipedContent");
+    let twice = json!({"terminalArgs": ["{prompt}", "{prompt}", "{x"]});
+    let pointers: Vec<_> = configured(&twice).unwrap_err().into_iter().map(|problem| problem.pointer).collect();
+    assert_eq!(pointers, ["/terminalArgs/2", "/terminalArgs"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use ostler_plugin::provider::{OtherEvent, RunMode, RunRequest, Semantic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::terminal::in_terminal;
+
 /// How a run uses the two-way protocol of its CLI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Duplex {
@@ -23,9 +25,12 @@ struct HostExtra {
 }
 
 impl Duplex {
-    /// Whether, and how, this run uses the two-way protocol; none if it does not need it.
+    /// Whether, and how, this run uses the two-way protocol; none if it does not need it, or runs in a terminal.
     #[must_use]
     pub fn of(request: &RunRequest) -> Option<Self> {
+        if in_terminal(request) {
+            return None;
+        }
         let extra: HostExtra =
             request.host.extra.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let interactive = request.mode == RunMode::Interactive;

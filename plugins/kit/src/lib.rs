@@ -17,5 +17,6 @@ pub mod prepare;
 pub mod prompt;
 pub mod session;
 pub mod shell;
+pub mod terminal;
 pub mod transcript;
 pub mod variables;

@@ -39,9 +39,8 @@ pub(crate) fn check(payload: &Value, settings: &Settings, findings: &mut Finding
         findings.deny("budget-range", budget, "must be an amount of at least 0", "use US dollars, for example 2.5");
     }
     longest_time(payload, settings, findings);
-    // A session that is resumed may wait for its first message.
-    let waits = at(payload, "/mode").and_then(Value::as_str) == Some("interactive")
-        && at(payload, "/harness/resumeSessionId").is_some();
+    // A session may wait for its first message.
+    let waits = at(payload, "/mode").and_then(Value::as_str) == Some("interactive");
     if !waits && at(payload, "/prompt").and_then(Value::as_str).is_none_or(|prompt| prompt.trim().is_empty()) {
         findings.deny("prompt-blank", "/prompt", "the prompt is blank", "describe the task for the agent");
     }

@@ -10,6 +10,7 @@ use super::super::terminal::Keyboard;
 use super::super::{follow, format, ids};
 use super::console::{self, Console};
 use super::list::has_prompt;
+use super::terminal_view;
 use ostler_client::Client;
 use ostler_protocol::methods::RunEventsParams;
 use ostler_protocol::{ApiError, Approval, ErrorKind, Event, EventType, RunId, RunMode, RunRecord};
@@ -26,6 +27,9 @@ Examples:
 Keys: Enter sends the message, Alt-Enter or Ctrl-J begins a new line. Ctrl-C interrupts the turn; a second one within two \
 seconds, or one without a turn, leaves. Ctrl-D and Ctrl-\\ leave as well. The session stays open. `/end` ends it, `/help` \
 lists the keys.
+
+In a session that runs in a terminal, all keys go to the CLI, only Ctrl-\\ leaves. All who are attached see the same \
+terminal; it has the size of the one that was attached or resized last.
 
 Without a terminal, it follows the session as `ostler attach` does.";
 
@@ -120,6 +124,9 @@ async fn enter(
         complain("the terminal cannot be read");
         return Ok(Exit::Io);
     };
+    if terminal_view::has_terminal(run) {
+        return terminal_view::run(context, client, run, keyboard, signals, history).await;
+    }
     let console = Console::new(context, client, &run.summary, keyboard.size());
     console::run(console, context, keyboard, signals, history).await
 }
@@ -153,6 +160,9 @@ impl History {
         if from_start {
             let until = page.events.last().map(|event| event.cursor);
             return Ok(Self { message: prompt, prompted, until, approvals, ..Self::default() });
+        }
+        if terminal_view::has_terminal(run) {
+            return Ok(Self { events: page.events, after: Some(cursor), ..Self::default() });
         }
         let (skipped, events) = last_exchange(page.events);
         let message = prompt.filter(|_| !skipped && !page.more);

@@ -12,6 +12,7 @@ use super::super::runs::{status_cell, waits_for};
 use super::super::table::{Cell, Table};
 use super::super::{format, times};
 use super::activity::{self, Activity};
+use super::terminal_view::has_terminal;
 use ostler_client::Client;
 use ostler_protocol::methods::{ListRunsParams, RunEventsParams};
 use ostler_protocol::{ApiError, RunId, RunMode, RunRecord, RunStatus, RunSummary, WaitingFor};
@@ -27,7 +28,8 @@ Examples:
   ostler session list --all -n 50         ended ones that can be resumed as well
   ostler session list --json | jq -r '.[] | select(.state == \"idle\") | .runId'
 
-The states are queued, starting, working, idle, and what the agent waits for: approval or answer.";
+The states are queued, starting, working, idle, and what the agent waits for: approval or answer. A session in a terminal \
+is open.";
 
 /// List open sessions, newest first
 #[derive(Debug, Args)]
@@ -106,7 +108,9 @@ async fn interactive(client: &Client, status: Option<RunStatus>, limit: u32) -> 
 }
 
 async fn open(client: &Client, record: RunRecord) -> Result<Session, ApiError> {
-    let found = activity_of(client, &record).await?;
+    // Nobody knows of turns in a terminal.
+    let in_terminal = has_terminal(&record);
+    let found = if in_terminal { None } else { activity_of(client, &record).await? };
     let run = record.summary;
     let (state, since) = match (run.status, run.waiting_for, found) {
         (RunStatus::Queued, ..) => ("queued", run.created_at),
@@ -115,6 +119,7 @@ async fn open(client: &Client, record: RunRecord) -> Result<Session, ApiError> {
         (.., Some((Activity::Idle, since))) => ("idle", since),
         (.., Some((Activity::Working, since))) => ("working", since),
         (.., Some((Activity::Starting, since))) => ("starting", since),
+        (.., None) if in_terminal => ("open", run.started_at.unwrap_or(run.created_at)),
         (.., None) => ("starting", run.started_at.unwrap_or(run.created_at)),
     };
     let (run_id, provider, title, cwd) = (run.run_id, run.provider, run.title, run.cwd);

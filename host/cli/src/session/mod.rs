@@ -11,6 +11,7 @@ mod open;
 mod resume;
 mod send;
 mod start;
+mod terminal_view;
 mod tool_lines;
 
 use clap::{Args, Subcommand};
@@ -25,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   ostler session start codex                       opens a session and attaches to it
   ostler session start codex \"fix the build\"       with a first message
+  ostler session start claude --terminal           in a terminal, with claude's own screen
   ostler session list                              open sessions, and what they do
   ostler session attach @                          the newest session
   ostler session send 1a2b3c4d \"now the tests\" --wait

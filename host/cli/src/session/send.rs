@@ -12,6 +12,7 @@ use super::super::signals::Signals;
 use super::super::{format, ids, input};
 use super::activity::Activity;
 use super::list::activity_of;
+use super::terminal_view::has_terminal;
 use ostler_client::Client;
 use ostler_protocol::{ApiError, ErrorKind, RunId};
 
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   ostler session send 1a2b3c4d \"now run the tests\"
   ostler session send 1a2b3c4d - < next.md
+  ostler session send @ --keys $'\\x03'                       Ctrl-C, in a session with a terminal
   ostler session send @ --wait \"what did you change?\"       prints the answer
   ostler session send @ --wait --json=result \"and why?\" | jq -r .text
 
@@ -36,6 +38,9 @@ pub(super) struct Arguments {
     run: String,
     /// Message; `-` reads it from standard input
     message: String,
+    /// Type the text into the terminal of the session as it is, without Enter
+    #[arg(long, conflicts_with = "wait")]
+    keys: bool,
     /// Wait until the turn has ended, and print the answer
     #[arg(long, short)]
     wait: bool,
@@ -49,18 +54,28 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         "-" => input::stdin_text("message")?,
         message => message.to_owned(),
     };
-    if message.trim().is_empty() {
+    if message.trim().is_empty() && (!arguments.keys || message.is_empty()) {
         return Err(ApiError::new(ErrorKind::InvalidParams, "the message is empty").at("/data"));
     }
     let mut signals = Signals::listen()?;
     let client = context.client().await?;
     let run_id = ids::session(&client, &arguments.run).await?;
     if !arguments.wait {
-        let sent = client.send_session_input(run_id, message).await?;
+        let sent = if arguments.keys {
+            client.send_keys(run_id, message).await?
+        } else {
+            client.send_session_input(run_id, message).await?
+        };
         if context.json {
             context.out.document(&sent)?;
         }
         return Ok(Exit::Done);
+    }
+    let run = client.get_run(run_id).await?;
+    if has_terminal(&run) {
+        let message = "the session runs in a terminal, so nobody knows when its CLI has answered";
+        let hint = format!("leave out --wait, and look with `ostler session attach {}`", format::short_id(run_id));
+        return Err(ApiError::new(ErrorKind::InvalidParams, message).hint(hint));
     }
     let quiet = arguments.quiet || context.json;
     tokio::select! {
@@ -68,7 +83,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         () = signals.next() => return Ok(Exit::Canceled),
     }
     let cursor = client.get_status().await?.cursor;
-    let provider = client.get_run(run_id).await?.summary.provider;
+    let provider = run.summary.provider;
     client.send_session_input(run_id, message).await?;
     let options = follow::Options {
         on_interrupt: OnInterrupt::Leave,

@@ -10,9 +10,10 @@ use super::super::exit::Exit;
 use super::super::options::StartArguments;
 use super::super::payload::{self, PayloadArgs};
 use super::super::submit::Request;
+use super::super::terminal::Keyboard;
 use super::super::{option_names, profiles, run};
 use super::open::{self, OpenOptions};
-use super::{attach, console};
+use super::{attach, console, terminal_view};
 use ostler_protocol::ApiError;
 
 const EXAMPLES: &str = "\
@@ -22,6 +23,7 @@ Examples:
   ostler session start claude --ask untrusted \"tidy up\"   the agent asks before every action
   ostler session start codex --resume SESSION \"go on\"     a session of the CLI that Ostler does not know
   git diff | ostler session start claude \"review this\"
+  ostler session start claude --terminal                claude's own screen, instead of Ostler's
   id=$(ostler session start codex --detach \"run the tests\")
 
 The options are those of `ostler run`. --timeout is the time that the session may be idle. A session is not retried. The \
@@ -36,6 +38,9 @@ pub(super) struct Arguments {
     provider: Option<String>,
     #[command(flatten)]
     start: StartArguments,
+    /// Run the CLI in a terminal, with its own screen; Ostler then sees no tools, approvals or usage
+    #[arg(long)]
+    terminal: bool,
     /// Resume a provider session
     #[arg(long, value_name = "SESSION")]
     resume: Option<String>,
@@ -47,23 +52,28 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let Arguments { mut provider, mut start, resume, continue_session, open } = arguments;
+    let Arguments { mut provider, mut start, terminal, resume, continue_session, open } = arguments;
     if start.profile.is_some() && provider.is_some() && !run::is_provider(context, provider.as_deref()).await? {
         start.prompt.set_if_missing(&mut provider);
     }
     let continue_session = continue_session.then_some(true);
     let mut args = PayloadArgs { provider, resume, continue_session, ..start.gather(false, open.is_quiet(context))? };
-    if lacks_prompt(&args) && !open.detaches() && attach::can_converse(context) {
+    if terminal {
+        let size = Keyboard::open().map(|keyboard| terminal_view::api_size(keyboard.size()));
+        args.terminal = Some(json!(size.unwrap_or_default()));
+    } else if lacks_prompt(&args) && !open.detaches() && attach::can_converse(context) {
         let name = args.provider.clone().unwrap_or_default();
         match console::first_message(context, &name).await? {
             Some(message) => args.prompt = Some(message),
             None => return Ok(Exit::Canceled),
         }
     }
-    run::expect_prompt(&args, "session start")?;
+    if !terminal {
+        run::expect_prompt(&args, "session start")?;
+    }
     let names_folder = args.names_folder();
     let base = args.base.clone();
-    let mut params = payload::build(args, &current_folder()?)?;
+    let mut params = payload::session(args, &current_folder()?)?;
     let built = base.as_ref().map_or(Value::Null, |_| params.clone());
     open::execute(context, &open, async |client| {
         let profile = profiles::of_payload(client, &params).await?;

@@ -57,6 +57,18 @@ pub(crate) enum Input {
     Gone,
 }
 
+/// What happened at a terminal whose keys are passed on as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RawInput {
+    Bytes(Vec<u8>),
+    /// The terminal has another size.
+    Resized,
+    /// Ctrl-Z, while keys are not read.
+    Suspended,
+    /// The terminal is gone.
+    Gone,
+}
+
 /// Size of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TerminalSize {
@@ -93,8 +105,17 @@ impl Keyboard {
     /// Begins to read keys. `discard`: not what was typed before.
     pub(crate) fn start(&mut self, discard: bool) -> io::Result<()> {
         if !self.reading {
-            change_mode(self.terminal.get_ref(), discard)?;
+            change_mode(self.terminal.get_ref(), Mode::Keys, discard)?;
             self.decoder = Decoder::default();
+            self.reading = true;
+        }
+        Ok(())
+    }
+
+    /// Begins to pass keys on as bytes, also Ctrl-C and Ctrl-Z. Output is not changed by the terminal either.
+    pub(crate) fn start_raw(&mut self) -> io::Result<()> {
+        if !self.reading {
+            change_mode(self.terminal.get_ref(), Mode::Raw, false)?;
             self.reading = true;
         }
         Ok(())
@@ -110,24 +131,36 @@ impl Keyboard {
     /// The next input. Without [`start`](Self::start), only signals. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Input {
         loop {
+            match self.next_raw().await {
+                RawInput::Resized => return Input::Resized,
+                RawInput::Suspended => return Input::Suspended,
+                RawInput::Gone => return Input::Gone,
+                RawInput::Bytes(bytes) => {
+                    let keys = self.decoder.feed(&bytes);
+                    if !keys.is_empty() {
+                        return Input::Keys(keys);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next input, after [`start_raw`](Self::start_raw). Cancel-safe.
+    pub(crate) async fn next_raw(&mut self) -> RawInput {
+        loop {
             tokio::select! {
-                _ = self.resized.recv() => return Input::Resized,
-                _ = self.suspended.recv() => return Input::Suspended,
-                _ = self.hangup.recv() => return Input::Gone,
+                _ = self.resized.recv() => return RawInput::Resized,
+                _ = self.suspended.recv() => return RawInput::Suspended,
+                _ = self.hangup.recv() => return RawInput::Gone,
                 ready = self.terminal.readable(), if self.reading => {
-                    let Ok(mut ready) = ready else { return Input::Gone };
+                    let Ok(mut ready) = ready else { return RawInput::Gone };
                     let mut bytes = [0; 4096];
                     let read = ready.try_io(|terminal| terminal.get_ref().read(&mut bytes));
                     match read {
-                        Ok(Ok(0)) => return Input::Gone,
-                        Ok(Ok(count)) => {
-                            let keys = self.decoder.feed(bytes.get(..count).unwrap_or_default());
-                            if !keys.is_empty() {
-                                return Input::Keys(keys);
-                            }
-                        }
+                        Ok(Ok(0)) => return RawInput::Gone,
+                        Ok(Ok(count)) => return RawInput::Bytes(bytes.get(..count).unwrap_or_default().to_vec()),
                         Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Ok(Err(_)) => return Input::Gone,
+                        Ok(Err(_)) => return RawInput::Gone,
                         // It was not ready.
                         Err(_) => {}
                     }
@@ -172,13 +205,26 @@ fn open_terminal() -> io::Result<File> {
     if file.is_terminal() { Ok(file) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
-/// Switches line editing and echo off.
-fn change_mode(terminal: &File, discard: bool) -> io::Result<()> {
+/// A mode of the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Line editing and echo are off.
+    Keys,
+    /// The terminal changes nothing.
+    Raw,
+}
+
+/// Changes the mode of the terminal.
+fn change_mode(terminal: &File, to: Mode, discard: bool) -> io::Result<()> {
     restore_on_panic();
     let before = termios::tcgetattr(terminal)?;
     let mut mode = before.clone();
-    mode.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::IEXTEN);
-    mode.input_flags.remove(InputFlags::ICRNL | InputFlags::INLCR | InputFlags::IGNCR | InputFlags::IXON);
+    if to == Mode::Raw {
+        termios::cfmakeraw(&mut mode);
+    } else {
+        mode.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::IEXTEN);
+        mode.input_flags.remove(InputFlags::ICRNL | InputFlags::INLCR | InputFlags::IGNCR | InputFlags::IXON);
+    }
     for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
         if let Some(entry) = mode.control_chars.get_mut(index as usize) {
             *entry = value;
@@ -188,8 +234,10 @@ fn change_mode(terminal: &File, discard: bool) -> io::Result<()> {
     *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some((kept, before));
     let how = if discard { SetArg::TCSAFLUSH } else { SetArg::TCSANOW };
     termios::tcsetattr(terminal, how, &mode)?;
-    let mut terminal = terminal;
-    let _ = terminal.write_all(PASTE_ON);
+    if to == Mode::Keys {
+        let mut terminal = terminal;
+        let _ = terminal.write_all(PASTE_ON);
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ mod screen;
 mod wrap;
 
 pub(super) use footer::{Footer, FooterText};
-pub(super) use keyboard::{Input, Keyboard, TerminalSize};
+pub(super) use keyboard::{Input, Keyboard, RawInput, TerminalSize};
 pub(super) use keys::Key;
 pub(super) use line_editor::{LineEditor, LineOutcome};
 pub(super) use screen::Screen;

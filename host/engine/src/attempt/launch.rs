@@ -14,6 +14,7 @@ use crate::attempt::outcome::AttemptOutcome;
 use crate::attempt::output_loop::INPUT_QUEUE;
 use crate::attempt::prepare::{self, Prepared};
 use crate::attempt::private_folders::PrivateFolders;
+use crate::attempt::terminal_output::runner_size;
 use crate::attempt::{AttemptContext, Stopped};
 use crate::audit::AuditEntry;
 use crate::capabilities::for_plugin;
@@ -41,6 +42,9 @@ use ostler_test_hooks::failpoint;
 
 /// Delays between tries of a spawn that failed with a transient error.
 const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+
+/// The type of a terminal: what nearly every terminal of today understands.
+const TERM: &str = "xterm-256color";
 
 /// All that a spawn needs.
 pub(crate) struct PreparedLaunch {
@@ -338,28 +342,30 @@ impl AttemptContext<'_> {
         let launch = &ready.prepared.launch;
         let stdin = match launch.channel {
             plugin::Channel::Pipes => Stdin::Bytes(launch.stdin.clone().unwrap_or_default()),
-            plugin::Channel::Duplex => Stdin::Open,
-            plugin::Channel::Pty => {
-                let message =
-                    format!("plugin {} needs a terminal, which this version does not support", provider.plugin);
-                return Err(ApiError::new(ErrorKind::PluginFailed, message).into());
-            }
+            plugin::Channel::Duplex | plugin::Channel::Pty => Stdin::Open,
         };
+        let terminal = self.loaded.payload.terminal.unwrap_or_default();
+        let terminal = (launch.channel == plugin::Channel::Pty).then(|| runner_size(terminal));
+        let mut environment = ready.environment.clone();
+        if terminal.is_some() && !self.sets(provider, "TERM") {
+            // That of the host is none, and clients with different terminals may attach.
+            environment.insert("TERM".to_owned(), TERM.to_owned());
+        }
         let number = self.loaded.job.attempt;
         let limits = SpawnLimits { linger: self.active.config.runner.exit_grace(), ..SpawnLimits::default() };
         let spec = SpawnSpec {
             executable: ready.start.executable.clone(),
             args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
-            environment: ready.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: cwd.to_owned(),
             cwd_identity: Some(ready.folders.cwd.identity),
             sandbox: ready.sandbox.clone(),
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
-            terminal: None,
+            terminal,
             limits: match launch.channel {
-                plugin::Channel::Duplex => SpawnLimits { stdin_queue: INPUT_QUEUE, ..limits },
-                _ => limits,
+                plugin::Channel::Duplex | plugin::Channel::Pty => SpawnLimits { stdin_queue: INPUT_QUEUE, ..limits },
+                plugin::Channel::Pipes => limits,
             },
         };
         let started = RunStarted {
@@ -373,9 +379,10 @@ impl AttemptContext<'_> {
                 digest: instance.plugin().digest,
             },
             cli_version: snapshot.cli_version.clone(),
-            output: match launch.output {
-                plugin::OutputForm::Lines => Output::Lines,
-                plugin::OutputForm::Text => Output::Text,
+            output: match (launch.channel, launch.output) {
+                (plugin::Channel::Pty, _) => Output::Terminal,
+                (_, plugin::OutputForm::Lines) => Output::Lines,
+                (_, plugin::OutputForm::Text) => Output::Text,
             },
         };
         self.store_all(vec![ready.recorder.progress(ProgressStage::SpawnPreparing, json!({"attempt": number}))]);
@@ -399,6 +406,12 @@ impl AttemptContext<'_> {
             std::thread::sleep(*delay);
             self.check_stop()?;
         }
+    }
+
+    /// Whether the payload or the configuration of the provider sets this variable.
+    fn sets(&self, provider: &Provider, name: &str) -> bool {
+        provider.config.environment.contains_key(name)
+            || self.loaded.payload.harness.as_ref().is_some_and(|harness| harness.process_env.contains_key(name))
     }
 
     fn try_to_spawn(

@@ -15,6 +15,7 @@ pub(crate) mod prepare;
 pub(crate) mod private_folders;
 pub(crate) mod retry;
 pub(crate) mod retry_state;
+pub(crate) mod terminal_output;
 pub(crate) mod tool_use;
 pub(crate) mod work;
 
@@ -275,9 +276,9 @@ impl AttemptContext<'_> {
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
-        let duplex = ready.prepared.launch.channel == plugin::Channel::Duplex;
+        let channel = ready.prepared.launch.channel;
         let is_session = self.is_session();
-        let asks = duplex && (is_session || ready.prepared.asks);
+        let asks = channel == plugin::Channel::Duplex && (is_session || ready.prepared.asks);
         let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,
@@ -294,7 +295,7 @@ impl AttemptContext<'_> {
                 asks,
             ),
             form: ready.prepared.launch.output,
-            duplex,
+            channel,
             stop: match ready.prepared.launch.stop {
                 plugin::StopSignal::Interrupt => StopSignal::Interrupt,
                 plugin::StopSignal::Terminate => StopSignal::Terminate,
@@ -401,10 +402,11 @@ impl AttemptContext<'_> {
     /// The result of the attempt, according to the plugin and the host.
     fn finish(&self, output: OutputResult, ready: &PreparedLaunch, spawned: Duration) -> Attempted {
         let exit = output.exit.status;
+        let known_exit = if output.left_terminal { ostler_runner::ExitStatus::Unknown } else { exit };
         let outcome = output.transcript.and_then(|mut transcript| {
             let files = self.collect(ready);
             transcript
-                .finish(exit_status(exit, &output.stop_reason, output.cut_short), &files)
+                .finish(exit_status(known_exit, &output.stop_reason, output.cut_short), &files)
                 .map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();

@@ -23,6 +23,7 @@ use crate::attempt::event_sink::RunEventSink;
 use crate::attempt::event_translator::{self, EventTranslator};
 use crate::attempt::line_decoder::LineDecoder;
 use crate::attempt::outcome::StopReason;
+use crate::attempt::terminal_output::TerminalOutput;
 use crate::attempt::tool_use::{ToolDecision, ToolUses};
 use crate::attempt::work::Work;
 use crate::audit::AuditLog;
@@ -57,7 +58,7 @@ pub(crate) struct OutputLoopParts<'a> {
     /// Evaluates the tool uses that the transcript reports.
     pub(crate) tools: ToolUses<'a>,
     pub(crate) form: plugin::OutputForm,
-    pub(crate) duplex: bool,
+    pub(crate) channel: plugin::Channel,
     pub(crate) stop: StopSignal,
     pub(crate) max_tool_lines: u32,
     pub(crate) time_limit: Duration,
@@ -99,6 +100,8 @@ pub(crate) struct OutputResult {
     pub(crate) events: u64,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) ran: Duration,
+    /// Whether a session in a terminal was ended by request: how its CLI then exits says nothing.
+    pub(crate) left_terminal: bool,
     /// Whether the run has waited for a user, which does not count towards its time limit.
     pub(crate) user_asked: bool,
 }
@@ -114,7 +117,7 @@ struct OutputLoop<'a> {
     tools: ToolUses<'a>,
     /// Until when tool uses are evaluated, once the run is being ended.
     evaluated_until: Option<Instant>,
-    duplex: bool,
+    channel: plugin::Channel,
     approvals: &'a Approvals,
     audit: &'a AuditLog,
     provider: &'a str,
@@ -141,6 +144,8 @@ struct OutputLoop<'a> {
     stderr: Lane,
     /// If standard output is the answer: it decodes that stream instead of the lane.
     document: Option<Document>,
+    /// If the child has a terminal: what it shows there. The lane only makes lines for the plugin.
+    terminal: Option<TerminalOutput>,
     stop_reason: StopReason,
     cut_short: bool,
     work: Work,
@@ -169,6 +174,9 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
     };
     let started = Instant::now();
     let document = (parts.form == plugin::OutputForm::Text).then(|| Document::new(parts.recorder.redactor()));
+    let in_terminal = parts.channel == plugin::Channel::Pty;
+    let terminal = in_terminal.then(|| TerminalOutput::new(parts.recorder.redactor()));
+    let session = if in_terminal { SessionState::in_terminal } else { SessionState::new };
     let quota = parts.config.storage.max_stored_bytes();
     let mut output_loop = OutputLoop {
         run: parts.run,
@@ -179,7 +187,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         transcript,
         tools: parts.tools,
         evaluated_until: None,
-        duplex: parts.duplex,
+        channel: parts.channel,
         approvals: parts.interaction.approvals,
         audit: parts.interaction.audit,
         provider: parts.interaction.provider,
@@ -191,7 +199,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         decisions: 0,
         pending: PendingRequests::default(),
         requests: ProtocolRequests::default(),
-        session: parts.interaction.idle_limit.map(|limit| SessionState::new(limit, started)),
+        session: parts.interaction.idle_limit.map(|limit| session(limit, started)),
         stop: parts.stop,
         grace: runner.grace(),
         linger: runner.linger(),
@@ -201,6 +209,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         stdout: lane(),
         stderr: lane(),
         document,
+        terminal,
         stop_reason: StopReason::Nothing,
         cut_short: false,
         work: Work::new(runner),
@@ -228,6 +237,8 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         events: output_loop.sink.events(),
         first_byte: output_loop.first_byte,
         ran: started.elapsed(),
+        left_terminal: output_loop.terminal.is_some()
+            && output_loop.session.is_some_and(|session| session.ending().is_some()),
         user_asked: output_loop.deadline != started + parts.time_limit,
     }
 }
@@ -236,9 +247,13 @@ impl OutputLoop<'_> {
     fn drive(&mut self) -> Contained {
         let waker = self.child.waker();
         self.active_run.attach(move || waker.wake());
-        if self.duplex {
+        if self.channel != plugin::Channel::Pipes {
             let step = self.guest(Transcript::open);
             self.take(step);
+        }
+        if self.terminal.is_some() {
+            // Without a protocol, there may be nothing that tells it.
+            self.open_session(None);
         }
         loop {
             let until = self.next_deadline();
@@ -275,7 +290,8 @@ impl OutputLoop<'_> {
         // The time limit does not count while a user is asked.
         let deadline = (!user_asked).then_some(self.deadline);
         let session = self.session.as_ref().and_then(|session| session.deadline(user_asked));
-        let protocol = [self.work.until(), self.pending.deadline(), self.requests.deadline(), session];
+        let shown = self.terminal.as_ref().and_then(TerminalOutput::due);
+        let protocol = [self.work.until(), self.pending.deadline(), self.requests.deadline(), session, shown];
         let protocol = protocol.into_iter().flatten().filter(|_| self.exit.is_none());
         protocol.chain(deadline).min()
     }
@@ -284,6 +300,10 @@ impl OutputLoop<'_> {
     /// counts, even if the CLI waits until the time limit of the run.
     fn on_deadline(&mut self) {
         let now = Instant::now();
+        if let Some(terminal) = &mut self.terminal {
+            let chunk = terminal.show_held(now);
+            self.store_chunk(Stream::Stdout, chunk);
+        }
         let late = now >= self.deadline && self.pending.is_empty();
         if self.exit.is_none() {
             self.deny_expired(now);
@@ -342,6 +362,8 @@ impl OutputLoop<'_> {
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
             let piece = document.push(bytes);
             self.store_answer(piece);
+        } else if self.terminal.is_some() {
+            self.on_terminal_output(stream, bytes);
         } else if let Some(batch) = self.lane(stream).decoder.push(bytes) {
             self.on_lines(stream, &batch);
         }
@@ -350,11 +372,32 @@ impl OutputLoop<'_> {
         }
     }
 
+    /// Stores what the terminal shows, and lets the plugin read the lines of it.
+    fn on_terminal_output(&mut self, stream: Stream, bytes: &[u8]) {
+        let now = Instant::now();
+        let chunk = self.terminal.as_mut().and_then(|terminal| terminal.push(bytes, now));
+        self.store_chunk(stream, chunk);
+        if let Some(session) = &mut self.session {
+            session.on_output(now);
+        }
+        if let Some(batch) = self.lane(stream).decoder.push(bytes).filter(|_| self.transcript.is_ok()) {
+            self.read(stream, &batch);
+        }
+    }
+
     fn on_end(&mut self, stream: Stream) {
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
             let piece = document.finish();
             self.stdout.decoder.set_lines(document.lines());
             self.store_answer(piece);
+            return;
+        }
+        if let Some(terminal) = self.terminal.as_mut().filter(|_| stream == Stream::Stdout) {
+            let rest = terminal.finish();
+            self.store_chunk(stream, rest);
+            if let Some(batch) = self.lane(stream).decoder.finish().filter(|_| self.transcript.is_ok()) {
+                self.read(stream, &batch);
+            }
             return;
         }
         if let Some(batch) = self.lane(stream).decoder.finish() {
@@ -488,7 +531,7 @@ impl OutputLoop<'_> {
             let decision = self.tools.evaluate(tool_use, in_time);
             self.act_on(decision);
         }
-        if self.duplex {
+        if self.channel != plugin::Channel::Pipes {
             if !step.write.is_empty()
                 && let Err(refused) = self.child.write(step.write)
                 && self.exit.is_none()
@@ -532,16 +575,25 @@ impl OutputLoop<'_> {
         if self.session_stored {
             return;
         }
-        let Some(session) = self.translator.session() else { return };
-        if self.session.is_some() {
-            let opened =
-                SessionOpened { session_id: session.id.clone(), origin: event_translator::origin(session.origin) };
-            self.sink.store(self.recorder.event(&Payload::SessionOpened(opened)));
-            self.active_run.open_session(self.recorder.clean(&session.id));
-        }
+        let Some(session) = self.translator.session().cloned() else { return };
         let (run, known) = (self.run, KnownSession::new(&session.id, self.recorder));
         self.session_stored = true;
+        self.open_session(Some(&session));
         drop(self.storage.write(Durability::Batched, move |tx| known.write(tx, run)));
+    }
+
+    /// Reports that the session is open, once.
+    fn open_session(&mut self, session: Option<&plugin::SessionInfo>) {
+        let Some(state) = &mut self.session else { return };
+        if !state.open() {
+            return;
+        }
+        let session_id = session.map(|session| session.id.clone());
+        let origin = session.map_or(plugin::SessionOrigin::Fresh, |session| session.origin);
+        let cleaned = session_id.as_deref().map(|id| self.recorder.clean(id));
+        let opened = SessionOpened { session_id, origin: event_translator::origin(origin) };
+        self.sink.store(self.recorder.event(&Payload::SessionOpened(opened)));
+        self.active_run.open_session(cleaned);
     }
 
     fn store_chunk(&mut self, stream: Stream, chunk: Option<Chunk>) {

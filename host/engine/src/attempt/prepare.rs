@@ -24,8 +24,6 @@ use ostler_protocol::{
 
 /// The input of a run. Without it the agent would have no task, so that dropping it is an error.
 const PIPED_CONTENT: &str = "/harness/pipedContent";
-/// The feature of a CLI that asks before it uses tools.
-const APPROVALS: &str = "approvals";
 /// Longest argument that the system accepts (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
 
@@ -108,6 +106,7 @@ pub(crate) fn prepare(
         );
         return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/prompt"));
     }
+    check_channel(instance, attempt.payload, launch.channel)?;
     check_dropped(instance, &launch.dropped)?;
     let document = to_value(attempt.payload);
     let enforced = attempt.containment.enforced();
@@ -155,6 +154,21 @@ pub(crate) fn check_variables(
     );
     Err(ApiError::new(ErrorKind::PluginFailed, message)
         .hint("replace the plugin, or let the operator add the names to [policy] allow_environment in config.toml"))
+}
+
+/// A CLI runs in a terminal if the payload says so, and only then: clients know it from there.
+fn check_channel(
+    instance: &ProviderInstance,
+    payload: &StartPayload,
+    channel: plugin::Channel,
+) -> Result<(), ApiError> {
+    let message = match (payload.terminal.is_some(), channel == plugin::Channel::Pty) {
+        (true, false) => "it does not start the CLI in a terminal, although it has the feature",
+        (false, true) => "it wants a terminal, but does not have the feature `terminal-only`",
+        _ => return Ok(()),
+    };
+    let message = format!("plugin {}: {message}", instance.plugin().name);
+    Err(ApiError::new(ErrorKind::PluginFailed, message))
 }
 
 /// A plugin may report only pointers into the payload: another text would be no restriction, and no user would see it.
@@ -205,13 +219,13 @@ fn restricts(payload: &Value, pointer: &str) -> bool {
 
 /// Whether the CLI is to ask before it uses tools: in a session, if the payload says so, and if a policy decides. The CLI must be
 /// able to.
-fn asks(attempt: &Attempt<'_>, features: &[String]) -> bool {
+fn asks(attempt: &Attempt<'_>, known: &[String]) -> bool {
     let payload = attempt.payload;
     let policy = payload.harness().permissions.and_then(|permissions| permissions.approval_policy);
     let wanted = payload.mode == Some(RunMode::Interactive)
         || policy.is_some_and(|policy| policy != ApprovalPolicy::Never)
         || attempt.every_tool;
-    wanted && features.iter().any(|feature| feature == APPROVALS)
+    wanted && payload.terminal.is_none() && known.iter().any(|feature| feature == features::APPROVALS)
 }
 
 fn request(attempt: &Attempt<'_>, asks: bool) -> plugin::RunRequest {
@@ -258,6 +272,7 @@ fn request(attempt: &Attempt<'_>, asks: bool) -> plugin::RunRequest {
 fn host_facts(attempt: &Attempt<'_>, asks: bool) -> Value {
     let mut facts = to_value(&attempt.containment.facts(attempt.trusted_settings));
     facts["approvals"] = asks.into();
+    facts["terminal"] = attempt.payload.terminal.is_some().into();
     facts["everyTool"] = (asks && attempt.every_tool).into();
     facts
 }

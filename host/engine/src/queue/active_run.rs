@@ -38,7 +38,9 @@ struct State {
     wake: Option<Wake>,
     /// Requests of clients that its thread has not carried out yet.
     commands: Vec<RunCommand>,
-    /// The session that its CLI has opened, if it is a session.
+    /// Whether its CLI has opened a session.
+    opened: bool,
+    /// The id of that session, if the CLI has ids.
     session: Option<String>,
     /// Its status after its thread has released it; set once.
     released: Option<RunStatus>,
@@ -128,14 +130,17 @@ impl ActiveRun {
     }
 
     /// Its CLI has opened the session.
-    pub(crate) fn open_session(&self, session: String) {
-        self.lock().session = Some(session);
+    pub(crate) fn open_session(&self, session: Option<String>) {
+        let mut state = self.lock();
+        state.opened = true;
+        state.session = session;
+        drop(state);
         self.ended.notify_all();
     }
 
     /// Waits at most `limit` until the CLI has opened the session or the run has ended. Returns the session.
     pub(crate) fn wait_for_session(&self, limit: Duration) -> Option<String> {
-        let waiting = |state: &mut State| state.session.is_none() && state.released.is_none();
+        let waiting = |state: &mut State| !state.opened && state.released.is_none();
         let waited = self.ended.wait_timeout_while(self.lock(), limit, waiting);
         waited.unwrap_or_else(PoisonError::into_inner).0.session.clone()
     }

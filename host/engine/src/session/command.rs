@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use ostler_plugin_host::types as plugin;
-use ostler_protocol::{ApiError, ApprovalId, ErrorKind};
+use ostler_protocol::{ApiError, ApprovalId, ErrorKind, TerminalSize};
 
 /// Time limit for an attempt to carry out a request. It may be waiting for a slow policy or for the database.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
@@ -20,6 +20,22 @@ pub(crate) enum RunCommand {
         client: Client,
         /// The number of bytes.
         reply: Reply<u64>,
+    },
+    /// Types keys into the terminal.
+    Keys {
+        /// What is typed, control characters included.
+        keys: String,
+        /// The client that sends it.
+        client: Client,
+        /// The number of bytes.
+        reply: Reply<u64>,
+    },
+    /// Changes the size of the terminal.
+    Resize {
+        /// The size.
+        size: TerminalSize,
+        /// Sent when it is set.
+        reply: Reply<()>,
     },
     /// Interrupts the current turn.
     Interrupt {

@@ -22,12 +22,12 @@ use crate::submit::Submitter;
 use approvals::Approvals;
 use command::{Client, RunCommand, no_cli, reply};
 use ostler_protocol::methods::{
-    AnswerApprovalParams, EndSessionResult, InterruptResult, ListApprovalsParams, ResumeSessionParams,
-    SessionInputParams, SessionInputResult, SessionResult,
+    AnswerApprovalParams, EndSessionResult, InterruptResult, ListApprovalsParams, ResizeTerminalParams,
+    ResumeSessionParams, SessionInputParams, SessionInputResult, SessionResult,
 };
 use ostler_protocol::{
     Actor, ApiError, Approval, ApprovalDecision, AuditKind, ErrorKind, NewEvent, Payload, Progress, ProgressStage,
-    RunId, RunMode, RunRecord, RunStatus,
+    RunId, RunMode, RunRecord, RunStatus, TerminalSize,
 };
 use ostler_storage::{Durability, Storage};
 
@@ -69,7 +69,7 @@ impl Sessions {
                 return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/mode"));
             }
         }
-        let run_id = self.submitter.start_run(params, origin)?.run_id;
+        let run_id = self.submitter.start_session(params, origin)?.run_id;
         Ok(SessionResult { run_id, session_id: self.wait_for_session(run_id), attached: false })
     }
 
@@ -85,8 +85,25 @@ impl Sessions {
     ) -> Result<SessionInputResult, ApiError> {
         let run = self.session(params.run_id)?;
         let (reply, result) = reply();
-        run.send(RunCommand::Input { text: params.data.clone(), client: client(actor, origin), reply })?;
+        let (text, client) = (params.data.clone(), client(actor, origin));
+        run.send(if params.keys {
+            RunCommand::Keys { keys: text, client, reply }
+        } else {
+            RunCommand::Input { text, client, reply }
+        })?;
         Ok(SessionInputResult { accepted: result.wait()? })
+    }
+
+    /// Changes the size of the terminal of a session.
+    ///
+    /// # Errors
+    /// As for [`send_input`](Self::send_input); `CONFLICT` if the session has no terminal.
+    pub fn resize_terminal(&self, params: &ResizeTerminalParams) -> Result<TerminalSize, ApiError> {
+        let run = self.session(params.run_id)?;
+        let size = TerminalSize { rows: params.rows, columns: params.columns };
+        let (reply, result) = reply();
+        run.send(RunCommand::Resize { size, reply })?;
+        result.wait().map(|()| size)
     }
 
     /// Interrupts the current turn of a session, which stays open.
@@ -198,8 +215,9 @@ impl Sessions {
             RunStatus::Queued => {
                 conflict("the run has not started: its session is not open yet".to_owned()).retryable(true)
             }
-            status if status.ended() => conflict(format!("the run has ended ({status})"))
-                .hint("`resume_session` continues it in a new run"),
+            status if status.ended() => {
+                conflict(format!("the run has ended ({status})")).hint("`resume_session` continues it in a new run")
+            }
             _ => no_cli(),
         };
         Err(error.at("/runId"))

@@ -27,6 +27,9 @@ pub(crate) fn check(payload: &StartPayload) -> Result<(), ApiError> {
     if payload.mode == Some(RunMode::Interactive) && payload.max_retries.is_some_and(|retries| retries > 0) {
         problems.add("/maxRetries", "a session is not retried; it can be resumed");
     }
+    if payload.terminal.is_some() && payload.mode != Some(RunMode::Interactive) {
+        problems.add("/terminal", "is only for sessions: `start_interactive_session`, or the mode `interactive`");
+    }
     match &payload.cwd {
         None => problems.add("/cwd", "is required: the folder in which the agent is to work"),
         Some(cwd) if !cwd.is_absolute() => problems.add("/cwd", "must be an absolute path"),

@@ -8,6 +8,7 @@ pub(crate) mod request;
 pub(crate) mod rerun;
 pub(crate) mod resume;
 pub(crate) mod start_after;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,7 +46,7 @@ use ostler_protocol::{
     ApiError, CompatibilityWarning, Conversation, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, ProgressStage,
     RunId, RunMode, StartPayload,
 };
-use ostler_redaction::{Masks, RunRedactor};
+use ostler_redaction::{Masks, PLACEHOLDER, RunRedactor};
 use ostler_scheduler::{Admit, Job, Start, Time};
 use ostler_schema::validate_document;
 use ostler_storage::{Durability, NewJob, NewRun, Storage, WriteTx};
@@ -95,10 +96,32 @@ impl Submitter {
     ///
     /// # Errors
     /// Every problem of the request. Then nothing is stored, except the audit record if a policy denied it.
-    pub fn start_run(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+    pub fn start_run(&self, params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+        self.start(params, origin, false)
+    }
+
+    /// The same for a session, which needs no prompt.
+    ///
+    /// # Errors
+    /// As for [`Self::start_run`].
+    pub(crate) fn start_session(&self, params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+        self.start(params, origin, true)
+    }
+
+    fn start(&self, mut params: Value, origin: &str, is_session: bool) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let profile = self.profiles.apply(&mut params)?;
-        let payload = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
+        let has_prompt = params.get("prompt").is_some_and(|prompt| !prompt.is_null());
+        let waits_for_input = is_session && !has_prompt;
+        if let Some(members) = params.as_object_mut().filter(|_| waits_for_input) {
+            // A prompt that the schema accepts.
+            members.insert("prompt".to_owned(), PLACEHOLDER.into());
+        }
+        let mut payload =
+            validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
+        if waits_for_input {
+            payload.prompt.clear();
+        }
         self.submit(SubmitRequest { payload, profile, caller, conversation: None }, origin)
     }
 
@@ -142,8 +165,10 @@ impl Submitter {
         let moved = resume::moved(&requested, &cwd);
         payload.cwd = Some(cwd.clone());
         let installed = self.capabilities.installed(&active, &provider, caller.as_ref())?;
-        let modes = &installed.known.snapshot.modes;
-        if !modes.contains(&payload.mode.unwrap_or_default()) {
+        let snapshot = &installed.known.snapshot;
+        terminal::decide(&mut payload, &provider.name, &snapshot.features, &active)?;
+        // In a terminal, a CLI without a protocol has sessions as well.
+        if payload.terminal.is_none() && !snapshot.modes.contains(&payload.mode.unwrap_or_default()) {
             let message = match payload.mode.unwrap_or_default() {
                 RunMode::Interactive => format!("the installed CLI of provider {} has no sessions", provider.name),
                 RunMode::NonInteractive => format!("provider {} has sessions only", provider.name),

@@ -163,7 +163,7 @@ impl JsonSchema for SendMessageParams {
 }
 
 /// Fields of a start payload that a message cannot choose.
-pub const OF_THE_CONVERSATION: &[&str] = &["provider", "mode"];
+pub const OF_THE_CONVERSATION: &[&str] = &["provider", "mode", "terminal"];
 
 /// `rerun`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -57,6 +57,7 @@ pub const METHODS: &[MethodDescriptor] = &[
     idempotent("get_run_events"),
     starts_run("start_interactive_session"),
     once("send_session_input"),
+    idempotent("resize_terminal"),
     idempotent("interrupt_turn"),
     idempotent("end_session"),
     starts_run("resume_session"),

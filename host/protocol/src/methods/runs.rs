@@ -24,13 +24,32 @@ pub struct StartRunParams {
     pub client_environment: BTreeMap<String, String>,
 }
 
+/// `start_interactive_session`: as for `start_run`. Without a prompt, the session waits for input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = make_prompt_optional)]
+pub struct StartSessionParams {
+    /// What to start.
+    #[serde(flatten)]
+    pub start: StartRunParams,
+}
+
 /// Makes the provider optional in the schema, because a profile can supply it.
 fn make_provider_optional(schema: &mut Schema) {
+    make_optional(schema, "provider", " Required unless a profile is given.");
+}
+
+/// Makes the prompt optional in the schema.
+fn make_prompt_optional(schema: &mut Schema) {
+    make_optional(schema, "prompt", " Without it, the session waits for input.");
+}
+
+fn make_optional(schema: &mut Schema, field: &str, addition: &str) {
     if let Some(Value::Array(required)) = schema.get_mut("required") {
-        required.retain(|name| name != "provider");
+        required.retain(|name| name != field);
     }
-    if let Some(Value::String(text)) = schema.pointer_mut("/properties/provider/description") {
-        text.push_str(" Required unless a profile is given.");
+    if let Some(Value::String(text)) = schema.pointer_mut(&format!("/properties/{field}/description")) {
+        text.push_str(addition);
     }
 }
 

@@ -31,6 +31,24 @@ pub struct SessionInputParams {
     /// the CLI allows.
     #[schemars(length(min = 1, max = 8_388_608))]
     pub data: String,
+    /// Whether `data` is typed into the terminal of the session as it is, instead of being a message: U+000D is Enter,
+    /// U+0003 is Ctrl-C, U+001B begins the sequences of arrow keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keys: bool,
+}
+
+/// `resize_terminal`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResizeTerminalParams {
+    /// The run of the session.
+    pub run_id: RunId,
+    /// Lines.
+    #[schemars(range(min = 1, max = 1000))]
+    pub rows: u16,
+    /// Characters in a line.
+    #[schemars(range(min = 1, max = 1000))]
+    pub columns: u16,
 }
 
 /// `send_session_input`

@@ -32,16 +32,17 @@ use ostler_protocol::methods::{
     ListAuditParams, ListAuditResult, ListCapabilitiesParams, ListConversationsParams, ListJobsParams,
     ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams, PauseParams, ProfileParams, ProviderParams,
     ProviderTokenParams, PruneAuditParams, PruneAuditResult, QueuePauses, Reload, RenameConversationParams,
-    RerunParams, ResumeSessionParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult,
-    RunParams, SaveProfileParams, SendMessageParams, SessionInputParams, SessionInputResult, SessionResult,
-    SetQueuePriorityParams, SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams,
-    StopResult, SubscribeParams, SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult,
-    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
-    WorkspaceParams,
+    RerunParams, ResizeTerminalParams, ResumeSessionParams, RetentionState, RevokeAccessTokenParams, RunEventsParams,
+    RunEventsResult, RunParams, SaveProfileParams, SendMessageParams, SessionInputParams, SessionInputResult,
+    SessionResult, SetQueuePriorityParams, SetRetentionParams, Settings, StartRunParams, StartRunResult,
+    StartSessionParams, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState,
+    TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult,
+    UpdateConversationParams, UpdateSettingsParams, WorkspaceParams,
 };
 use ostler_protocol::{
     AccessClass, AccessToken, ApiError, Approval, ApprovalDecision, AuditVerdict, CapabilitySnapshot, Conversation,
     ConversationSummary, Grant, JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
+    TerminalSize,
 };
 use ostler_schema::validate_document;
 
@@ -104,7 +105,8 @@ pub(crate) static METHODS: &[Method] = &[
         /// acknowledged run is never lost.
         run start_run(
             "prompt", "provider", "title", "model", "mode", "outputFormat", "cwd", "optionalFlags", "profileId", "queuePriority",
-            "timeoutSeconds", "scheduledAt", "startAfter", "maxRetries", "retryBackoffMs", "harness", "clientEnvironment"
+            "timeoutSeconds", "scheduledAt", "startAfter", "maxRetries", "retryBackoffMs", "harness", "clientEnvironment",
+            "terminal"
         ): StartRunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw runs::start
@@ -202,21 +204,28 @@ pub(crate) static METHODS: &[Method] = &[
         read get_run_events("runId", "after", "limit", "before"): RunEventsParams => RunEventsResult, [NotFound], runs::events
     },
     method! {
-        /// Starts a session: a run over the CLI's own two-way protocol that accepts more input. `timeoutSeconds` limits its
-        /// idle time, `harness.limits.timeoutMs` its time in all. Returns when the CLI has opened the session, or when the
-        /// run must wait for a slot.
+        /// Starts a session: a run over the CLI's own two-way protocol, or in a terminal, that accepts more input.
+        /// `timeoutSeconds` limits its idle time, `harness.limits.timeoutMs` its time in all. Without a prompt, the session
+        /// waits for input. Returns when the CLI has opened the session, or when the run must wait for a slot.
         run start_interactive_session(
             "prompt", "provider", "title", "model", "mode", "outputFormat", "cwd", "optionalFlags", "profileId", "queuePriority",
-            "timeoutSeconds", "scheduledAt", "startAfter", "maxRetries", "retryBackoffMs", "harness", "clientEnvironment"
-        ): StartRunParams => SessionResult,
+            "timeoutSeconds", "scheduledAt", "startAfter", "maxRetries", "retryBackoffMs", "harness", "clientEnvironment",
+            "terminal"
+        ): StartSessionParams => SessionResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw sessions::start
     },
     method! {
         /// Sends a message to the agent of a session. While a turn runs, the message is added to the turn or becomes the
-        /// next one, as the CLI allows.
-        run send_session_input("runId", "data"):
+        /// next one, as the CLI allows. In a session with a terminal, it is typed, followed by Enter; with `keys`, it is
+        /// typed as it is.
+        run send_session_input("runId", "data", "keys"):
         SessionInputParams => SessionInputResult, [NotFound, Conflict, PluginFailed], sessions::send_input
+    },
+    method! {
+        /// Changes the size of a session's terminal. All clients see the same terminal, so the last size counts.
+        run resize_terminal("runId", "rows", "columns"): ResizeTerminalParams => TerminalSize, [NotFound, Conflict],
+        sessions::resize_terminal
     },
     method! {
         /// Interrupts the current turn of a session. The session stays open.

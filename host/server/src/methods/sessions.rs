@@ -10,10 +10,10 @@ use super::{Answer, result};
 use ostler_engine::Engine;
 use ostler_protocol::methods::{
     AcknowledgeParams, AcknowledgeResult, AnswerApprovalParams, EndSessionResult, Inbox, InterruptResult,
-    ListApprovalsParams, NoParams, ResumeSessionParams, RunParams, SessionInputParams, SessionInputResult,
-    SessionResult,
+    ListApprovalsParams, NoParams, ResizeTerminalParams, ResumeSessionParams, RunParams, SessionInputParams,
+    SessionInputResult, SessionResult,
 };
-use ostler_protocol::{ApiError, Approval, ApprovalDecision};
+use ostler_protocol::{ApiError, Approval, ApprovalDecision, TerminalSize};
 
 /// Passes the raw payload on, as `start_run` does.
 pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
@@ -43,6 +43,14 @@ pub(super) fn send_input(
     params: &SessionInputParams,
 ) -> Result<SessionInputResult, ApiError> {
     engine.sessions().send_input(params, caller.peer.actor(), &caller.origin)
+}
+
+pub(super) fn resize_terminal(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &ResizeTerminalParams,
+) -> Result<TerminalSize, ApiError> {
+    engine.sessions().resize_terminal(params)
 }
 
 pub(super) fn interrupt(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<InterruptResult, ApiError> {

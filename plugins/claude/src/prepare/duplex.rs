@@ -72,6 +72,14 @@ pub(crate) fn first_message(request: &RunRequest, harness: &Harness) -> String {
 
 impl Builder<'_> {
     pub(super) fn asking(&self) -> Asking {
+        if self.terminal {
+            // The user answers on claude's own screen.
+            return match self.harness.permissions.approval_policy.as_deref() {
+                Some("never") => Asking::Nobody,
+                Some("untrusted") => Asking::Everything,
+                _ => Asking::OnRequest,
+            };
+        }
         self.control.map_or(Asking::Nobody, |control| control.asking)
     }
 

@@ -16,6 +16,7 @@ use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems, escape_poi
 use ostler_provider_kit::argument::shell_quote;
 use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
+use ostler_provider_kit::terminal::{in_terminal, prompt_argument};
 use serde_json::json;
 
 use self::duplex::Control;
@@ -34,7 +35,7 @@ const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/g
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
     let detected = Detected::of(capabilities)?;
-    if !detected.control() {
+    if !detected.control() && !in_terminal(request) {
         kit::non_interactive(request, "the installed claude")?;
     }
     let payload = Payload::parse(&request.payload)?;
@@ -72,6 +73,8 @@ struct Builder<'a> {
     private: PrivateSettings,
     /// The containment by the host.
     host: HostContainment,
+    /// The session runs in a terminal, where the user answers what claude asks.
+    terminal: bool,
     /// The use of the control protocol, and who is asked; none in a run that nobody is asked in.
     control: Option<Control>,
     dropped: DroppedOptions,
@@ -81,19 +84,20 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(settings: &'a Settings, request: &'a RunRequest, payload: &'a Payload, detected: &'a Detected) -> Self {
         let host = HostContainment::read(request.host.extra.as_deref());
+        let terminal = in_terminal(request);
+        let print = ["--print", "--output-format=stream-json", "--verbose", "--include-partial-messages"];
         Self {
             settings,
             request,
             payload,
             harness: &payload.harness,
             detected,
-            args: ["--print", "--output-format=stream-json", "--verbose", "--include-partial-messages"]
-                .map(str::to_owned)
-                .to_vec(),
+            args: if terminal { Vec::new() } else { print.map(str::to_owned).to_vec() },
             environment: Vec::new(),
             files: Vec::new(),
             private: PrivateSettings::new(settings, !host.sandboxed),
             host,
+            terminal,
             control: control(request, detected).map(|duplex| Control::of(duplex, &payload.harness.permissions)),
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
@@ -194,6 +198,17 @@ impl<'a> Builder<'a> {
 
     fn limits(&mut self) {
         let limits = &self.harness.limits;
+        if self.terminal {
+            for (given, pointer) in [
+                (limits.max_turns.is_some(), "/harness/limits/maxTurns"),
+                (limits.max_budget_usd.is_some(), "/harness/limits/maxBudgetUsd"),
+            ] {
+                if given {
+                    self.dropped.restriction(pointer, "claude has this limit only without a terminal");
+                }
+            }
+            return;
+        }
         if let Some(turns) = limits.max_turns {
             // The option exists, but is not in the help. A version without it refuses to start and reports that.
             let pointer = "/harness/limits/maxTurns";
@@ -255,7 +270,9 @@ impl<'a> Builder<'a> {
 
     fn structured_output(&mut self) {
         let Some(wanted) = &self.harness.structured_output else { return };
-        if self.detected.has("--json-schema") {
+        if self.terminal {
+            self.dropped.convenience("/harness/structuredOutput", "a session in a terminal has no structured answer");
+        } else if self.detected.has("--json-schema") {
             self.option("--json-schema", &wanted.schema.to_string(), "/harness/structuredOutput/schema");
         } else {
             self.dropped.convenience(
@@ -266,6 +283,17 @@ impl<'a> Builder<'a> {
     }
 
     fn formats(&mut self) {
+        if self.terminal {
+            for (given, pointer) in [
+                (self.payload.output_format.is_some(), "/outputFormat"),
+                (self.harness.input_format.is_some(), "/harness/inputFormat"),
+            ] {
+                if given {
+                    self.dropped.convenience(pointer, "a session in a terminal has no format");
+                }
+            }
+            return;
+        }
         if let Some(format @ ("text" | "json")) = self.payload.output_format.as_deref() {
             self.dropped.convenience(
                 "/outputFormat",
@@ -315,7 +343,9 @@ impl<'a> Builder<'a> {
             if self.detected.has("--continue") {
                 self.args.push("--continue".to_owned());
                 // Only a hook reports whether there was a session to continue.
-                self.private.watch_the_start();
+                if !self.terminal {
+                    self.private.watch_the_start();
+                }
                 goes_on = true;
             } else {
                 let reason = "the installed claude has no --continue; a new session is started";
@@ -329,6 +359,9 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
+        if self.terminal {
+            return self.finish_in_terminal(files);
+        }
         let mut input = match &self.control {
             // A session can begin with a later message.
             Some(control) if control.duplex.interactive && self.request.prompt.trim().is_empty() => String::new(),
@@ -338,10 +371,7 @@ impl<'a> Builder<'a> {
             let content = [json!({ "type": "text", "text": input })];
             input = format!("{}\n", json!({ "type": "user", "message": { "role": "user", "content": content } }));
         }
-        if let Some(document) = self.private.document() {
-            let path = self.file("settings.json", &document);
-            self.option("--settings", &path, "");
-        }
+        self.write_settings();
         self.problems.into_result()?;
         Ok(Launch {
             args: self.args.into_iter().flat_map(apart).collect(),
@@ -355,6 +385,44 @@ impl<'a> Builder<'a> {
             dropped: self.dropped.into_vec(),
             ..Launch::default()
         })
+    }
+
+    fn finish_in_terminal(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
+        self.write_settings();
+        let prompt = prompt_argument(self.request, self.harness, files, &mut self.problems);
+        self.problems.into_result()?;
+        let mut args: Vec<String> = self.args.into_iter().flat_map(apart).collect();
+        args.extend(prompt.into_iter().flat_map(|prompt| ["--".to_owned(), prompt]));
+        Ok(Launch {
+            args,
+            environment: self.environment,
+            channel: Channel::Pty,
+            files: self.files,
+            stop: StopSignal::Interrupt,
+            dropped: self.dropped.into_vec(),
+            ..Launch::default()
+        })
+    }
+
+    fn write_settings(&mut self) {
+        if let Some(document) = self.private.document() {
+            let path = self.file("settings.json", &document);
+            self.option("--settings", &path, "");
+        }
+    }
+}
+
+/// The id of a session in a terminal, if it is known before claude starts.
+pub(crate) fn known_session(request: &RunRequest, capabilities: &Capabilities) -> Option<String> {
+    let payload = Payload::parse(&request.payload).ok()?;
+    let detected = Detected::of(capabilities).ok()?;
+    if flags::is_on(&payload.optional_flags, flags::FORK_SESSION) {
+        return None;
+    }
+    match &request.resume_session {
+        Some(session) => Some(session.clone()).filter(|_| detected.has("--resume")),
+        None if payload.harness.continue_session == Some(true) => None,
+        None => Some(request.fresh_id.clone()).filter(|_| detected.has("--session-id")),
     }
 }
 
@@ -392,3 +460,7 @@ mod tests;
 #[cfg(test)]
 #[path = "duplex_tests.rs"]
 mod duplex_tests;
+
+#[cfg(test)]
+#[path = "terminal_tests.rs"]
+mod terminal_tests;

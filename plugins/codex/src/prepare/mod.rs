@@ -12,13 +12,14 @@ mod mcp;
 mod tools;
 
 use ostler_plugin::provider::{
-    Attachment, Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal,
+    Attachment, Capabilities, Channel, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal,
 };
 use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems};
 use ostler_provider_kit::argument::argument_problem;
 use ostler_provider_kit::duplex::Duplex;
 use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
+use ostler_provider_kit::terminal::{in_terminal, prompt_argument};
 
 use crate::detect::Detected;
 use crate::settings::Settings;
@@ -34,9 +35,14 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     if uses_app_server(request, &detected) {
         return app_server::prepare(launch, settings, &payload, capabilities);
     }
-    kit::non_interactive(request, "the installed codex")?;
-    launch.args.extend(["exec".to_owned(), "--json".to_owned()]);
-    if settings.skip_git_repo_check && detected.has("--skip-git-repo-check") {
+    if launch.terminal {
+        // Whoever is at the terminal cannot install it for the run.
+        launch.config("check_for_update_on_startup", "false", "");
+    } else {
+        kit::non_interactive(request, "the installed codex")?;
+        launch.args.extend(["exec".to_owned(), "--json".to_owned()]);
+    }
+    if !launch.terminal && settings.skip_git_repo_check && detected.has("--skip-git-repo-check") {
         launch.args.push("--skip-git-repo-check".to_owned());
     }
     launch.configure_instance(settings);
@@ -102,6 +108,8 @@ struct Builder<'a> {
     request: &'a RunRequest,
     harness: &'a Harness,
     detected: &'a Detected,
+    /// The session runs in a terminal, where the user answers what codex asks.
+    terminal: bool,
     /// How the run uses `app-server`, if it does.
     app_server: Option<Duplex>,
     args: Vec<String>,
@@ -120,6 +128,7 @@ impl<'a> Builder<'a> {
             request,
             harness,
             detected,
+            terminal: in_terminal(request),
             app_server: Duplex::of(request).filter(|_| detected.app_server.is_some()),
             args: Vec::new(),
             environment: Vec::new(),
@@ -326,6 +335,12 @@ impl<'a> Builder<'a> {
         match self.harness.permissions.approval_policy.as_deref() {
             None => {}
             Some("never") => self.config("approval_policy", "\"never\"", "/harness/permissions/approvalPolicy"),
+            Some("untrusted") if self.terminal => {
+                self.config("approval_policy", "\"untrusted\"", "/harness/permissions/approvalPolicy");
+            }
+            Some(_) if self.terminal => {
+                self.config("approval_policy", "\"on-request\"", "/harness/permissions/approvalPolicy");
+            }
             Some(policy) => self.dropped.restriction(
                 "/harness/permissions/approvalPolicy",
                 format!("`codex exec` never asks, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
@@ -421,7 +436,9 @@ impl<'a> Builder<'a> {
             // It is a field of the protocol.
             return;
         }
-        if self.detected.has("--output-schema") {
+        if self.terminal {
+            self.dropped.convenience("/harness/structuredOutput", "a session in a terminal has no structured answer");
+        } else if self.detected.has("--output-schema") {
             let path = self.file("output-schema.json", &wanted.schema.to_string(), false);
             self.option("--output-schema", &path, "/harness/structuredOutput/schema");
         } else {
@@ -442,7 +459,9 @@ impl<'a> Builder<'a> {
             self.dropped
                 .restriction("/harness/limits/maxBudgetUsd", "codex does not report cost; use limits.timeoutMs");
         }
-        if let Some(format @ ("text" | "json")) = payload.output_format.as_deref() {
+        if self.terminal && payload.output_format.is_some() {
+            self.dropped.convenience("/outputFormat", "a session in a terminal has no format");
+        } else if let Some(format @ ("text" | "json")) = payload.output_format.as_deref() {
             self.dropped.convenience(
                 "/outputFormat",
                 format!("codex is always read as JSON lines, not as `{format}`; the answer is the run's final text"),
@@ -500,6 +519,9 @@ impl<'a> Builder<'a> {
             // `exec` takes them for it.
             self.args.push("resume".to_owned());
         }
+        if self.terminal {
+            return self.finish_in_terminal(files, continues);
+        }
         match resume {
             Some(session) if self.detected.resume => {
                 if session.is_empty() || session == "-" {
@@ -527,8 +549,39 @@ impl<'a> Builder<'a> {
             ..Launch::default()
         })
     }
+
+    /// `[options] [resume (ID | --last)] [-- PROMPT]`.
+    fn finish_in_terminal(mut self, files: &[(&str, &str, &str)], continues: bool) -> Result<Launch, Error> {
+        let prompt = prompt_argument(self.request, self.harness, files, &mut self.problems);
+        if continues {
+            self.args.push("--last".to_owned());
+        }
+        let session = self.request.resume_session.as_ref().filter(|_| self.detected.resume);
+        if let Some(reason) = session.and_then(|session| argument_problem(session)) {
+            self.problems.push("/harness/resumeSessionId", reason);
+        }
+        let operands: Vec<String> = session.cloned().into_iter().chain(prompt).collect();
+        if !operands.is_empty() {
+            self.args.push("--".to_owned());
+            self.args.extend(operands);
+        }
+        self.problems.into_result()?;
+        Ok(Launch {
+            args: self.args,
+            environment: self.environment,
+            channel: Channel::Pty,
+            files: self.files,
+            stop: StopSignal::Interrupt,
+            dropped: self.dropped.into_vec(),
+            ..Launch::default()
+        })
+    }
 }
 
 #[cfg(test)]
 #[path = "../prepare_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "terminal_tests.rs"]
+mod terminal_tests;

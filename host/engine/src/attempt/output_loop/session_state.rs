@@ -19,11 +19,14 @@ pub(crate) const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct SessionState {
     activity: Activity,
+    /// It has a terminal: nobody knows of turns, and it is idle while nothing is typed or shown.
+    terminal: bool,
     idle_limit: Duration,
     /// Since when the session is idle.
     idle_since: Instant,
     interrupt: Option<Interrupt>,
     end: Option<Ending>,
+    opened: bool,
 }
 
 /// A turn that is being interrupted.
@@ -81,7 +84,33 @@ struct StateFields {
 impl SessionState {
     /// A session that is being opened.
     pub(crate) const fn new(idle_limit: Duration, now: Instant) -> Self {
-        Self { activity: Activity::Running, idle_limit, idle_since: now, interrupt: None, end: None }
+        Self {
+            activity: Activity::Running,
+            terminal: false,
+            idle_limit,
+            idle_since: now,
+            interrupt: None,
+            end: None,
+            opened: false,
+        }
+    }
+
+    /// A session in a terminal.
+    pub(crate) fn in_terminal(idle_limit: Duration, now: Instant) -> Self {
+        let activity = Activity::Idle { background: 0 };
+        Self { activity, terminal: true, ..Self::new(idle_limit, now) }
+    }
+
+    /// The CLI has opened it. Returns whether it was not open before.
+    pub(crate) const fn open(&mut self) -> bool {
+        !std::mem::replace(&mut self.opened, true)
+    }
+
+    /// Something was shown on its terminal.
+    pub(crate) const fn on_output(&mut self, now: Instant) {
+        if self.terminal {
+            self.idle_since = now;
+        }
     }
 
     /// Takes the events about the state out of a step.
@@ -114,7 +143,11 @@ impl SessionState {
     }
 
     /// A message of the user was passed on.
-    pub(crate) const fn on_input(&mut self) {
+    pub(crate) const fn on_input(&mut self, now: Instant) {
+        if self.terminal {
+            self.idle_since = now;
+            return;
+        }
         self.activity = Activity::Running;
         if let Some(interrupt) = &mut self.interrupt {
             interrupt.again = None;
@@ -216,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn session_in_a_terminal_is_idle_while_nothing_is_typed_or_shown() {
+        let now = Instant::now();
+        let mut session = SessionState::in_terminal(IDLE, now);
+        assert_eq!((session.is_running(), session.deadline(false)), (false, Some(now + IDLE)));
+        session.on_output(now + Duration::from_secs(1));
+        session.on_input(now + Duration::from_secs(2));
+        assert_eq!(session.deadline(false), Some(now + Duration::from_secs(2) + IDLE));
+        session.end(SessionEnd::Ended, now);
+        assert_eq!(session.advance(now, LINGER), Some(SessionAction::CloseInput));
+        assert_eq!(session.advance(now + LINGER, LINGER), Some(SessionAction::Stop));
+    }
+
+    #[test]
     fn session_is_idle_too_long_only_without_turn_input_background_task_and_open_approval() {
         let now = Instant::now();
         let mut session = SessionState::new(IDLE, now);
@@ -227,7 +273,7 @@ mod tests {
         assert_eq!((session.deadline(true), session.is_idle_too_long(later, true)), (None, false));
         idle(&mut session, 1, later);
         assert_eq!(session.deadline(false), None);
-        session.on_input();
+        session.on_input(now);
         assert!(session.is_running() && !session.is_idle_too_long(later, false));
         idle(&mut session, 0, later);
         assert_eq!(session.deadline(false), Some(later + IDLE), "counted from the end of the turn");
@@ -287,7 +333,7 @@ mod tests {
         let now = Instant::now();
         let mut session = SessionState::new(IDLE, now);
         session.on_interrupt(now);
-        session.on_input();
+        session.on_input(now);
         assert_eq!(session.advance(now + INTERRUPT_AGAIN, LINGER), None);
         assert_eq!(session.deadline(false), Some(now + INTERRUPT_LIMIT), "the interrupted turn must still end");
         let end = TurnEnd { status: TurnStatus::Interrupted, text: None, message: None };
