@@ -198,3 +198,8 @@ pub(crate) fn field(path: &str, name: &str) -> u64 {
 pub(crate) fn resident(pid: u32) -> f64 {
     field(&format!("/proc/{pid}/status"), "VmRSS") as f64 / 1024.0
 }
+
+/// Memory of a process in MiB; memory that it shares with other processes counts in parts.
+pub(crate) fn proportional(pid: u32) -> f64 {
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss") as f64 / 1024.0
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::Scale;
-use crate::home::{Home, Host, field, resident, tasks};
+use crate::home::{Home, Host, field, proportional, resident, tasks};
 use crate::report::{Report, Sample, Target, show};
 
 /// How long an idle host is watched.
@@ -127,8 +127,4 @@ fn switched(before: &BTreeMap<u32, u64>, after: &BTreeMap<u32, u64>) -> u64 {
     let since: u64 = after.iter().map(|(task, count)| count - before.get(task).unwrap_or(&0)).sum();
     let ended = before.keys().filter(|task| !after.contains_key(task)).count();
     since + ended as u64
-}
-
-fn proportional(pid: u32) -> f64 {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss") as f64 / 1024.0
 }

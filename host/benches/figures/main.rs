@@ -33,6 +33,8 @@ mod record;
 mod redaction;
 mod report;
 mod runs;
+mod sessions;
+mod stand_in;
 
 use report::Report;
 
@@ -57,6 +59,7 @@ const SECTIONS: &[Section] = &[
     ("plugins", plugins::measure),
     ("redaction", redaction::measure),
     ("runs", runs::measure),
+    ("sessions", sessions::measure),
     ("output", output::measure),
     ("queue", queue::measure),
     ("archive", archive::measure),

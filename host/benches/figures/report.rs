@@ -23,6 +23,11 @@ impl Sample {
         self.percentile(50)
     }
 
+    pub(crate) fn mean(&self) -> Duration {
+        let count = u32::try_from(self.0.len().max(1)).unwrap_or(u32::MAX);
+        self.0.iter().sum::<Duration>() / count
+    }
+
     /// `p50 1.23 ms, p99 4.56 ms of 200`.
     pub(crate) fn show(&self) -> String {
         format!("p50 {}, p99 {} of {}", show(self.median()), show(self.percentile(99)), self.0.len())
