@@ -10,6 +10,19 @@ use super::text::{is_left_edge, zero_width_before};
 
 /// The end is not known.
 const OPEN: usize = usize::MAX;
+/// How many bytes of what may be a named value are shown while its word is unfinished: too few to be much of a secret.
+const SHOWN_OF_VALUE: usize = 7;
+/// The same for a known value. One byte or two are the start of many words.
+const SHOWN_OF_KNOWN: usize = 2;
+
+/// A part of the text that a find may cover when more text follows.
+struct Claim {
+    from: usize,
+    /// [`OPEN`] if it may continue after the end of the text.
+    to: usize,
+    /// The secret is only a part of it, and comes after a name or the like.
+    around: bool,
+}
 
 /// The last position in `text`, not before `start`, at which it can be split. `text` has no newline after `start`.
 pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
@@ -34,52 +47,7 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     if cut == start {
         return start;
     }
-    let mut claims = redactor.with_scratch(|scratch| {
-        let mut claims: Vec<(usize, usize)> = Vec::new();
-        for hit in redactor.literals.all(bytes.get(start..).unwrap_or_default()) {
-            let (from, to) = (start + hit.range.start, start + hit.range.end);
-            for target in redactor.targets.get(hit.literal).map_or(&[][..], Vec::as_slice) {
-                let (from, to) = match *target {
-                    Target::Begins { rule: index, offset } => {
-                        let Some(rule) = redactor.rules.get(index as usize) else { continue };
-                        let Finder::Anchored { dfa, .. } = &rule.finder else { continue };
-                        let Some(from) = from.checked_sub(offset as usize).filter(|from| *from >= start) else {
-                            continue;
-                        };
-                        if rule.whole_word && !is_left_edge(bytes, from) {
-                            continue;
-                        }
-                        let end = (from + rule.max_length).min(bytes.len());
-                        let after = if rule.needs_context() { CONTEXT } else { 1 };
-                        let claim = match scratch.walk(index, dfa, bytes, from, end) {
-                            Some(walk) if walk.matched.is_some() && rule.block.is_some() => OPEN,
-                            Some(walk) => match (walk.dead, walk.matched) {
-                                // At a split right where it died, the pattern would see an end of line.
-                                (Some(dead), Some(matched)) => (matched + after).max(dead + 1),
-                                (Some(dead), None) => dead + 1,
-                                (None, Some(matched)) if end < bytes.len() => matched + after,
-                                (None, None) if end < bytes.len() => end,
-                                (None, _) => OPEN,
-                            },
-                            None => from + rule.max_length + CONTEXT,
-                        };
-                        (from, claim)
-                    }
-                    Target::Around { rule } => {
-                        let reach = redactor.rules.get(rule as usize).map_or(0, |rule| rule.max_length);
-                        (from, from + reach + CONTEXT)
-                    }
-                    Target::Escape | Target::Invisible => (from, to + ESCAPE_REACH),
-                    Target::Percent | Target::Placeholder => continue,
-                };
-                claims.push((word(from), if to > bytes.len() { OPEN } else { to }));
-            }
-        }
-        claims
-    });
-    shared
-        .masks
-        .each(bytes, start, |range, _, open, end| claims.push((word(range.start), if open { OPEN } else { end })));
+    let mut claims = claims(shared, text, start, |claim| word(claim.from));
     claims.sort_unstable_by(|a, b| b.cmp(a));
     loop {
         for &(from, to) in &claims {
@@ -93,4 +61,84 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
             _ => return cut,
         }
     }
+}
+
+/// What finds may cover, with the start that `begin` gives for each.
+fn claims(shared: &Shared, text: &str, start: usize, begin: impl Fn(&Claim) -> usize) -> Vec<(usize, usize)> {
+    let redactor = &shared.redactor;
+    let bytes = text.as_bytes();
+    let mut claims: Vec<(usize, usize)> = Vec::new();
+    let mut take = |claim: Claim| claims.push((begin(&claim), if claim.to > bytes.len() { OPEN } else { claim.to }));
+    redactor.with_scratch(|scratch| {
+        for hit in redactor.literals.all(bytes.get(start..).unwrap_or_default()) {
+            let (from, to) = (start + hit.range.start, start + hit.range.end);
+            for target in redactor.targets.get(hit.literal).map_or(&[][..], Vec::as_slice) {
+                take(match *target {
+                    Target::Begins { rule: index, offset } => {
+                        let Some(rule) = redactor.rules.get(index as usize) else { continue };
+                        let Finder::Anchored { dfa, .. } = &rule.finder else { continue };
+                        let Some(from) = from.checked_sub(offset as usize).filter(|from| *from >= start) else {
+                            continue;
+                        };
+                        if rule.whole_word && !is_left_edge(bytes, from) {
+                            continue;
+                        }
+                        let end = (from + rule.max_length).min(bytes.len());
+                        let after = if rule.needs_context() { CONTEXT } else { 1 };
+                        let to = match scratch.walk(index, dfa, bytes, from, end) {
+                            Some(walk) if walk.matched.is_some() && rule.block.is_some() => OPEN,
+                            Some(walk) => match (walk.dead, walk.matched) {
+                                // At a split right where it died, the pattern would see an end of line.
+                                (Some(dead), Some(matched)) => (matched + after).max(dead + 1),
+                                (Some(dead), None) => dead + 1,
+                                (None, Some(matched)) if end < bytes.len() => matched + after,
+                                (None, None) if end < bytes.len() => end,
+                                (None, _) => OPEN,
+                            },
+                            None => from + rule.max_length + CONTEXT,
+                        };
+                        // With groups, the match begins with something else: a name, a scheme.
+                        Claim { from, to, around: !rule.groups.is_empty() }
+                    }
+                    Target::Around { rule } => {
+                        let reach = redactor.rules.get(rule as usize).map_or(0, |rule| rule.max_length);
+                        Claim { from, to: from + reach + CONTEXT, around: true }
+                    }
+                    Target::Escape | Target::Invisible => Claim { from, to: to + ESCAPE_REACH, around: true },
+                    Target::Percent | Target::Placeholder => continue,
+                });
+            }
+        }
+    });
+    shared.masks.each(bytes, start, |range, _, open, end| {
+        take(Claim { from: range.start, to: if open { OPEN } else { end }, around: false });
+    });
+    claims
+}
+
+/// Where the held part of a text ends that can be shown while its line is unfinished: before what may be the start of a secret
+/// with a keyword of its own or of a known value, and a few bytes after the start of what may be a named value.
+pub(super) fn shown_end(shared: &Shared, text: &str, start: usize) -> usize {
+    let bytes = text.as_bytes();
+    let named = std::cell::Cell::new(false);
+    let claims = claims(shared, text, start, |claim| {
+        named.set(named.get() || claim.around && claim.to > bytes.len());
+        if claim.around { OPEN } else { claim.from }
+    });
+    let open = claims.iter().filter(|(from, to)| *from != OPEN && *to == OPEN).map(|(from, _)| *from).min();
+    let mut end = open.unwrap_or(bytes.len());
+    if named.get() {
+        let separates = |byte: &u8| is_breaker(*byte) || matches!(byte, b'=' | b':' | b'"' | b'\'' | b'`' | b';');
+        let value =
+            bytes.get(start..end).unwrap_or_default().iter().rposition(separates).map_or(start, |at| start + at + 1);
+        end = end.min(value + SHOWN_OF_VALUE);
+    }
+    let held = bytes.get(start..end).unwrap_or_default();
+    let known = shared.masks.start_at_end(held, SHOWN_OF_KNOWN + 1).map(|at| start + at);
+    // What is found as a whole is redacted, also if its end is the start of another value.
+    let mut covered = false;
+    if let Some(known) = known {
+        shared.masks.each(bytes, start, |range, _, _, _| covered |= range.start < known && known < range.end);
+    }
+    known.filter(|_| !covered).unwrap_or(end)
 }

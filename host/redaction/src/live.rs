@@ -1,23 +1,21 @@
 //! Redaction of text that somebody watches while it is written: the output of a terminal.
 //!
 //! A [`StreamRedactor`] holds back an unfinished word, which may be the start of a secret. A user who types it would not
-//! see it. So what is held can be shown when nothing has followed for a while; it stays held for the redaction. If the
-//! word then turns out to be a secret, only its rest is replaced.
+//! see it. So what is held can be shown when nothing has followed for a while; it stays held for the redaction. What has
+//! the keyword of a secret is not shown before its end; of another word that turns out to be one, only the rest is replaced.
 
 use super::run::RunRedactor;
 use super::stream::StreamRedactor;
-
-/// Length in bytes from which an unfinished word may be enough of a secret to matter.
-const LONG_WORD: usize = 8;
 
 /// Redacts a stream of which the held part can be shown early.
 #[derive(Debug)]
 pub struct LiveRedactor {
     stream: StreamRedactor,
-    /// The output for the held part that was shown already.
-    ahead: String,
+    /// The output for the held part that was shown already, and the placeholders in it.
+    shown_early: String,
+    early_count: u64,
     /// Whether everything that is held was looked at since the last input.
-    looked: bool,
+    previewed: bool,
 }
 
 /// What a [`LiveRedactor`] holds back.
@@ -25,23 +23,23 @@ pub struct LiveRedactor {
 pub enum Held {
     /// Nothing that could be shown.
     Nothing,
-    /// The start of a word, too short to be much of a secret.
-    ShortWord,
-    /// More: a long unfinished word, or text of which a later line can tell that it is a secret.
-    More,
+    /// An unfinished line.
+    Line,
+    /// Text of which a later line can tell that it is a secret.
+    Uncertain,
 }
 
 impl LiveRedactor {
     /// A redactor for one stream.
     pub fn new(redactor: &RunRedactor) -> Self {
-        Self { stream: redactor.stream(), ahead: String::new(), looked: true }
+        Self { stream: redactor.stream(), shown_early: String::new(), early_count: 0, previewed: true }
     }
 
     /// Takes further bytes, as [`StreamRedactor::push_bytes`] does.
     pub fn push_bytes(&mut self, bytes: &[u8], out: &mut String) {
         let mut ready = String::new();
         self.stream.push_bytes(bytes, &mut ready);
-        self.looked = false;
+        self.previewed = false;
         self.emit(&ready, out);
     }
 
@@ -49,50 +47,53 @@ impl LiveRedactor {
     pub fn finish(&mut self, out: &mut String) {
         let mut ready = String::new();
         self.stream.finish(&mut ready);
-        self.looked = true;
+        self.previewed = true;
         self.emit(&ready, out);
-        self.ahead.clear();
+        self.shown_early.clear();
     }
 
-    /// What is held back and was not shown.
+    /// What is held back and was not looked at.
     pub fn held(&self) -> Held {
-        if self.looked || self.stream.held() == 0 {
+        if self.previewed || self.stream.held() == 0 {
             return Held::Nothing;
         }
-        if self.stream.holds_short_word(LONG_WORD) { Held::ShortWord } else { Held::More }
+        if self.stream.awaits_line() { Held::Uncertain } else { Held::Line }
     }
 
-    /// Appends what is held back, redacted as if nothing followed. The start of a known value stays hidden, but for two bytes.
+    /// Appends what is held back, redacted as if nothing followed, without what may be the start of a secret.
     pub fn show_held(&mut self, out: &mut String) {
         let mut preview = String::new();
-        self.stream.preview(&mut preview);
-        self.looked = true;
-        let shown = common_prefix(&self.ahead, &preview);
+        let count = self.stream.preview(&mut preview);
+        self.previewed = true;
+        let shown = common_prefix(&self.shown_early, &preview);
         // A preview that is only shorter takes nothing back.
         if shown < preview.len() {
             out.push_str(preview.get(shown..).unwrap_or_default());
-            self.ahead = preview;
+            (self.shown_early, self.early_count) = (preview, count);
         }
     }
 
-    /// The number of placeholders so far.
+    /// The number of placeholders so far. It can shrink when text that was shown early is redacted in another way.
     pub fn count(&self) -> u64 {
-        self.stream.count()
+        self.stream.count() + self.early_count
     }
 
     /// Appends final output, without what was shown of it already.
     fn emit(&mut self, ready: &str, out: &mut String) {
-        if self.ahead.is_empty() {
+        if self.shown_early.is_empty() {
             out.push_str(ready);
             return;
         }
-        let shown = common_prefix(&self.ahead, ready);
+        let shown = common_prefix(&self.shown_early, ready);
         if shown == ready.len() {
-            self.ahead.drain(..shown);
-            return;
+            self.shown_early.drain(..shown);
+        } else {
+            out.push_str(ready.get(shown..).unwrap_or_default());
+            self.shown_early.clear();
         }
-        out.push_str(ready.get(shown..).unwrap_or_default());
-        self.ahead.clear();
+        if self.shown_early.is_empty() {
+            self.early_count = 0;
+        }
     }
 }
 
@@ -116,28 +117,31 @@ mod tests {
 
     const TOKEN: &str = "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";
 
-    fn typed(text: &str, redactor: &RunRedactor, always: bool) -> String {
+    /// What is shown of a text that is typed key by key, with a long pause after each.
+    fn typed(text: &str, redactor: &RunRedactor) -> String {
         let mut live = LiveRedactor::new(redactor);
         let mut out = String::new();
         for character in text.chars() {
             live.push_bytes(character.to_string().as_bytes(), &mut out);
-            match live.held() {
-                Held::ShortWord => live.show_held(&mut out),
-                Held::More if always => live.show_held(&mut out),
-                _ => {}
-            }
+            live.show_held(&mut out);
         }
         live.finish(&mut out);
         out
     }
 
+    /// The longest part of a secret that a text contains.
+    fn longest_part<'s>(secret: &'s str, text: &str) -> &'s str {
+        let parts = (0..secret.len()).flat_map(|from| (from + 1..=secret.len()).map(move |to| &secret[from..to]));
+        parts.filter(|part| text.contains(part)).max_by_key(|part| part.len()).unwrap_or_default()
+    }
+
     #[test]
-    fn short_word_is_shown_before_it_ends_and_not_repeated() {
+    fn unfinished_line_is_shown_and_not_repeated() {
         let redactor = redactor();
         let mut live = LiveRedactor::new(&redactor);
         let mut out = String::new();
         live.push_bytes(b"$ l", &mut out);
-        assert_eq!((out.as_str(), live.held()), ("$ ", Held::ShortWord));
+        assert_eq!((out.as_str(), live.held()), ("$ ", Held::Line));
         live.show_held(&mut out);
         assert_eq!((out.as_str(), live.held()), ("$ l", Held::Nothing));
         live.push_bytes(b"s\r\nfile\r\n", &mut out);
@@ -145,18 +149,56 @@ mod tests {
     }
 
     #[test]
-    fn typed_token_shows_at_most_the_start_of_the_word() {
-        let shown = typed(&format!("export T {TOKEN} x\r\n"), &redactor(), false);
-        let start = &TOKEN[..LONG_WORD - 1];
-        assert_eq!(shown, format!("export T {start}[REDACTED:github-pat] x\r\n"));
+    fn prompts_and_screens_without_a_blank_are_shown_whole() {
+        let redactor = redactor();
+        for text in [
+            "Continue?",
+            "Password:",
+            "user@host:/a/long/path$",
+            "\u{1b}[12;3HZQ\u{1b}[39m\u{1b}[0m\u{1b}[?25h\u{1b}[12;4H",
+        ] {
+            let mut live = LiveRedactor::new(&redactor);
+            let mut out = String::new();
+            live.push_bytes(text.as_bytes(), &mut out);
+            live.show_held(&mut out);
+            assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn token_that_is_typed_slowly_is_hidden_from_its_keyword_on() {
+        let shown = typed(&format!("export T {TOKEN} x\r\n"), &redactor());
+        assert!(longest_part(TOKEN, &shown).len() <= 4, "{shown}");
+        assert!(shown.ends_with("[REDACTED:github-pat] x\r\n"), "{shown}");
+    }
+
+    #[test]
+    fn at_most_seven_bytes_of_a_named_value_that_is_typed_slowly_are_shown() {
+        let value = "Zx81kfPq0wLLm2Qr7t";
+        let shown = typed(&format!("export DB_PASSWORD={value}\r\n"), &redactor());
+        assert!(longest_part(value, &shown).len() <= 7, "{shown}");
+        assert!(shown.contains("[REDACTED:"), "{shown}");
     }
 
     #[test]
     fn at_most_two_bytes_of_a_known_value_are_shown_however_long_nothing_follows() {
         let known = KnownSecret { name: "PASSWORD".to_owned(), value: "hunter2-hunter2".to_owned() };
-        let shown = typed("say hunter2-hunter2 now\r\n", &bind(Masks::new([known])), true);
-        assert!(!shown.contains("hun"), "{shown}");
+        let shown = typed("say hunter2-hunter2 now\r\n", &bind(Masks::new([known])));
+        assert!(longest_part("hunter2-hunter2", &shown).len() <= 2, "{shown}");
         assert!(shown.ends_with("] now\r\n"), "{shown}");
+    }
+
+    #[test]
+    fn placeholders_that_are_shown_early_count_once() {
+        let redactor = redactor();
+        let mut live = LiveRedactor::new(&redactor);
+        let mut out = String::new();
+        live.push_bytes(format!("{TOKEN} token:").as_bytes(), &mut out);
+        live.show_held(&mut out);
+        assert_eq!((out.as_str(), live.count()), ("[REDACTED:github-pat] token:", 1));
+        live.push_bytes(b"\r\n", &mut out);
+        live.finish(&mut out);
+        assert_eq!((out.as_str(), live.count()), ("[REDACTED:github-pat] token:\r\n", 1));
     }
 
     proptest! {

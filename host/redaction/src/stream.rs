@@ -5,18 +5,14 @@ use std::fmt;
 use memchr::{memchr, memrchr};
 
 use super::apply::{LIMIT, PieceEnd, State, process};
-use super::cut::safe_cut;
+use super::cut::{safe_cut, shown_end};
 use super::matcher::CONTEXT;
 use super::name_and_value;
 use super::run::RunRedactor;
-use super::syntax::is_breaker;
 use super::text::floor_boundary;
 
 /// Up to this many bytes, an unfinished line is examined whenever it grows; beyond, whenever it has grown by an eighth.
 const EAGER: usize = 4 * 1024;
-
-/// Length from which the start of a known value is left out of a [`StreamRedactor::preview`]. Shorter ones are too common.
-const MIN_START: usize = 3;
 
 /// Redacts one stream. The same bytes cut at any places give the same output.
 ///
@@ -111,32 +107,26 @@ impl StreamRedactor {
         self.start_line();
     }
 
-    /// Appends the held part, redacted as if the text ended here, without releasing it. The start of a known value that
-    /// may continue is left out, with what follows it.
-    pub(super) fn preview(&self, out: &mut String) {
-        let held = self.text.as_bytes().get(self.released..).unwrap_or_default();
-        let mut end = self.text.len();
-        if let Some(start) = self.run.shared.masks.start_at_end(held, MIN_START).map(|at| self.released + at) {
-            let mut covered = false;
-            // What is found as a whole is redacted, also if its end is the start of another value.
-            self.run.shared.masks.each(self.text.as_bytes(), self.released, |range, _, _, _| {
-                covered |= range.start < start && start < range.end;
-            });
-            if !covered {
-                end = start;
-            }
-        }
+    /// Appends the held part, redacted as if the text ended here, without releasing it. Left out is what may be the start of
+    /// a secret; see [`shown_end`]. Returns the number of placeholders.
+    pub(super) fn preview(&self, out: &mut String) -> u64 {
+        let end = shown_end(&self.run.shared, &self.text, self.released);
         let text = self.text.get(..floor_boundary(&self.text, end)).unwrap_or_default();
-        if text.len() > self.released {
-            process(&self.run.shared, &mut self.state.clone(), text, self.released, PieceEnd::Last, out);
+        if text.len() <= self.released {
+            return 0;
         }
+        process(&self.run.shared, &mut self.state.clone(), text, self.released, PieceEnd::Last, out).1
     }
 
-    /// Whether only the start of a word is held back, and it is shorter than `limit` bytes.
-    pub(super) fn holds_short_word(&self, limit: usize) -> bool {
-        let word = self.text.bytes().rev().take_while(|byte| !is_breaker(*byte)).take(limit).count();
-        let held = self.text.len() - self.released;
-        held <= word && word < limit && !self.wrapped && self.state.block.is_none() && self.state.named.is_none()
+    /// Whether a later line can tell whether the held text is a secret.
+    pub(super) fn awaits_line(&self) -> bool {
+        let redactor = &self.run.shared.redactor;
+        self.wrapped
+            || self.state.block.is_some()
+            || self.state.named.is_some()
+            || redactor.lookback > 0
+            || redactor.scans
+            || redactor.withhold
     }
 
     /// The number of placeholders so far.
