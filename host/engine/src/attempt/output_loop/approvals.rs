@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::OutputLoop;
 use super::approval_request::{OpenApproval, Phase, RequestFacts, approval};
 use super::edited_call::edited_call;
-use super::pending_requests::{Decided, MAX_PENDING, PendingRequest};
+use super::pending_requests::{Decided, Judgment, MAX_PENDING, PendingRequest};
 use crate::attempt::event_translator::tool_use;
 use crate::attempt::outcome::StopReason;
 use crate::audit::AuditEntry;
@@ -103,10 +103,11 @@ impl OutputLoop<'_> {
             return self.settle(request, kind, decided, None);
         }
         let key = use_key(&request.call);
-        if facts.phase == Phase::Ask
-            && let Some(decided) = self.pending.decided(&key)
-        {
-            return self.settle(request, kind, decided, None);
+        // The policies have judged the same input when the CLI showed the use.
+        match (facts.phase == Phase::Ask).then(|| self.pending.judgment(&key)).flatten() {
+            Some(Judgment::Decided(decided)) => return self.settle(request, kind, decided, None),
+            Some(Judgment::NoFindings) => return self.fall_back(request, &facts, kind),
+            None => {}
         }
         let in_time = self.may_evaluate();
         let (decision, audit) = self.tools.decide(&request.call, in_time);
@@ -131,22 +132,30 @@ impl OutputLoop<'_> {
             (None, Some(finding)) if !question => {
                 let decided = Decided::allow(ApprovalDecider::Policy, Some(finding.policy));
                 if facts.phase == Phase::Use {
-                    self.pending.remember(&key, decided.clone());
+                    self.pending.remember(&key, Judgment::Decided(decided.clone()));
                 }
                 self.settle(request, kind, decided, Some(audit));
             }
             _ if facts.phase == Phase::Use => {
                 // No policy objects; the CLI applies its own rules.
+                if decision.findings.is_empty() {
+                    self.pending.remember(&key, Judgment::NoFindings);
+                }
                 self.pass_on(&request.id, &plugin_decision(&Decided::allow(ApprovalDecider::Host, None)));
             }
-            _ => match self.fallback.reaction(kind) {
-                Reaction::Ask => self.ask_user(request, &facts, None),
-                Reaction::Allow => self.settle(request, kind, Decided::allow(ApprovalDecider::Host, None), None),
-                Reaction::Deny => {
-                    let decided = Decided::deny(ApprovalDecider::Host, None, "nobody can be asked in this run");
-                    self.settle(request, kind, decided, None);
-                }
-            },
+            _ => self.fall_back(request, &facts, kind),
+        }
+    }
+
+    /// Decides about a request that no policy has decided.
+    fn fall_back(&mut self, request: &plugin::ApprovalRequest, facts: &RequestFacts, kind: ApprovalKind) {
+        match self.fallback.reaction(kind) {
+            Reaction::Ask => self.ask_user(request, facts, None),
+            Reaction::Allow => self.settle(request, kind, Decided::allow(ApprovalDecider::Host, None), None),
+            Reaction::Deny => {
+                let decided = Decided::deny(ApprovalDecider::Host, None, "nobody can be asked in this run");
+                self.settle(request, kind, decided, None);
+            }
         }
     }
 
@@ -257,7 +266,7 @@ impl OutputLoop<'_> {
                 actor: decided.actor.clone(),
                 message: decision.message.clone(),
             };
-            self.pending.remember(&key, remembered);
+            self.pending.remember(&key, Judgment::Decided(remembered));
         }
         self.record(&decided, pending.kind, None);
         self.approvals.close(id, Closed::Decided(decided));
@@ -356,20 +365,15 @@ impl OutputLoop<'_> {
     }
 }
 
-/// Identifies a tool use with its input: an id alone must not cover what nobody has decided.
+/// Identifies a tool use with all that policies see of it: an id alone must not cover what nobody has decided.
 fn use_key(call: &ToolCall) -> String {
-    if call.id.is_empty() {
-        return String::new();
+    match serde_json::to_vec(call) {
+        Ok(text) if !call.id.is_empty() => format!("{} {}", call.id, hex(&Sha256::digest(text))),
+        _ => String::new(),
     }
-    let mut digest = Sha256::new();
-    for part in [&call.kind, &call.name, &call.input] {
-        digest.update(part.as_bytes());
-        digest.update([0]);
-    }
-    format!("{} {}", call.id, hex(&digest.finalize()))
 }
 
-/// What the agent is told about a denial of a policy.
+/// The message for the agent about a denial of a policy.
 fn denial(finding: &Finding) -> String {
     format!("the policy {} denies this: {}", finding.policy, finding.message)
 }
@@ -410,6 +414,8 @@ mod tests {
         assert_eq!(use_key(&call("1", "a")), use_key(&call("1", "a")));
         assert_ne!(use_key(&call("1", "a")), use_key(&call("1", "b")));
         assert_ne!(use_key(&call("1", "a")), use_key(&call("2", "a")));
+        let elsewhere = ToolCall { cwd: Some("/".to_owned()), ..call("1", "a") };
+        assert_ne!(use_key(&call("1", "a")), use_key(&elsewhere), "the same input in another folder");
         assert_eq!(use_key(&call("", "a")), "");
     }
 }

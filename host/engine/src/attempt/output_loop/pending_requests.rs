@@ -1,4 +1,4 @@
-//! The requests of an attempt's CLI that wait for a user, and what was decided about tool uses so far.
+//! The requests of an attempt's CLI that wait for a user, and what the policies said about tool uses so far.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use ostler_protocol::{ApprovalDecider, ApprovalId, ApprovalKind, ApprovalVerdict
 /// Requests that wait for a user at a time. A further one is denied.
 pub(crate) const MAX_PENDING: usize = 64;
 
-/// Decisions that are remembered. A CLI asks about a tool use right after it has shown it.
-const MAX_DECIDED: usize = 1000;
+/// Judgments that are remembered. A CLI asks about a tool use right after it has shown it.
+const MAX_JUDGED: usize = 1000;
 
 /// A request that waits for a user.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,13 +47,22 @@ impl Decided {
     }
 }
 
+/// What the policies said about a tool use that the CLI has shown, for its question about the same use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgment {
+    /// One has decided.
+    Decided(Decided),
+    /// None had anything to say.
+    NoFindings,
+}
+
 /// The requests of an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct PendingRequests {
     waiting: Vec<PendingRequest>,
     /// When the oldest of the waiting requests was opened, while there is one.
     since: Option<Instant>,
-    decided: HashMap<String, Decided>,
+    judged: HashMap<String, Judgment>,
     order: VecDeque<String>,
 }
 
@@ -114,24 +123,24 @@ impl PendingRequests {
         self.waiting.iter().filter(|request| request.expires <= now).map(|request| request.id).collect()
     }
 
-    /// Remembers a decision about a tool use, under its key, for the question of the CLI that follows.
-    pub(crate) fn remember(&mut self, call: &str, decided: Decided) {
+    /// Remembers what the policies said about a tool use, under its key, for the question of the CLI that follows.
+    pub(crate) fn remember(&mut self, call: &str, judgment: Judgment) {
         if call.is_empty() {
             return;
         }
-        if self.decided.insert(call.to_owned(), decided).is_none() {
+        if self.judged.insert(call.to_owned(), judgment).is_none() {
             self.order.push_back(call.to_owned());
         }
-        if self.order.len() > MAX_DECIDED
+        if self.order.len() > MAX_JUDGED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.decided.remove(&oldest);
+            self.judged.remove(&oldest);
         }
     }
 
-    /// What was decided about a tool use. It counts once: a second question about it is a new one.
-    pub(crate) fn decided(&mut self, call: &str) -> Option<Decided> {
-        self.decided.remove(call).inspect(|_| self.order.retain(|known| known != call))
+    /// What the policies said about a tool use. It counts once: a second question about it is a new one.
+    pub(crate) fn judgment(&mut self, call: &str) -> Option<Judgment> {
+        self.judged.remove(call).inspect(|_| self.order.retain(|known| known != call))
     }
 }
 
@@ -191,13 +200,14 @@ mod tests {
         let mut pending = PendingRequests::default();
         let decided =
             Decided { verdict: ApprovalVerdict::Allow, by: ApprovalDecider::User, actor: None, message: None };
-        for number in 0..=MAX_DECIDED {
-            pending.remember(&number.to_string(), decided.clone());
+        let judgment = Judgment::Decided(decided);
+        for number in 0..=MAX_JUDGED {
+            pending.remember(&number.to_string(), judgment.clone());
         }
-        assert_eq!(pending.decided("0"), None);
-        assert_eq!(pending.decided("1"), Some(decided.clone()));
-        assert_eq!(pending.decided("1"), None);
-        pending.remember("", decided);
-        assert_eq!(pending.decided(""), None, "without an id, uses cannot be told apart");
+        assert_eq!(pending.judgment("0"), None);
+        assert_eq!(pending.judgment("1"), Some(judgment.clone()));
+        assert_eq!(pending.judgment("1"), None);
+        pending.remember("", judgment);
+        assert_eq!(pending.judgment(""), None, "without an id, uses cannot be told apart");
     }
 }
