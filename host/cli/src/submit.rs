@@ -250,6 +250,9 @@ async fn grant(client: &Client, folder: &Path, quiet: bool) -> Result<(), ApiErr
 
 /// The caller's variables that the provider's CLI needs. The host rejects an unknown provider.
 async fn caller_environment(client: &Client, provider: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    if let Some(patterns) = client.host().inherit_environment.get(provider) {
+        return Ok(environment::to_send(patterns.iter().map(String::as_str), std::env::vars_os()));
+    }
     let mut listed = client.list_plugins().await?;
     if !provider.is_empty() && !listed.providers.iter().any(|info| info.name == provider) {
         // The configuration may have been saved just now, and the host may not have noticed it yet.

@@ -52,6 +52,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,10 @@ pub struct Health {
     /// Whether it accepts no more runs because it is ending.
     #[serde(default)]
     pub ending: bool,
+    /// The variables of the caller that the CLI of each provider instance needs. A `*` at the end of a name stands for
+    /// anything. Empty if the host does not say it.
+    #[serde(default)]
+    pub inherit_environment: BTreeMap<String, Vec<String>>,
 }
 
 /// A client of one host.

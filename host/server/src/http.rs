@@ -223,13 +223,17 @@ async fn events(
     }
 }
 
-async fn health(State(shared): State<Shared>) -> Response {
-    let health = json!({
+async fn health(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>>) -> Response {
+    let mut health = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "protocol": PROTOCOL,
         "pid": std::process::id(),
         "ending": shared.engine.shutdown().is_ending(),
     });
+    if !peer.is_remote() {
+        // A client needs them for the next request, which starts a run.
+        health["inheritEnvironment"] = json!(shared.engine.plugins().inherited_variables());
+    }
     json_response(StatusCode::OK, health.to_string())
 }
 

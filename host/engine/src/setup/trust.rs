@@ -1,6 +1,7 @@
 //! The list of plugins, and the approval of provider plugins. A provider plugin determines which programs the host runs
 //! with which variables, so that a new one is not used before the operator has reviewed that and approved its digest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::redactors::Redactors;
 use crate::setup::decide::decide;
 use crate::setup::reload::{Change, Reloader};
-use crate::setup::{CurrentConfig, plugin_info};
+use crate::setup::{CurrentConfig, Provider, plugin_info};
 use ostler_config::Paths;
 use ostler_plugin_host::{Kind, ProviderInstance, Registry};
 use ostler_protocol::methods::{ListPluginsResult, PluginProbe, ReloadTrigger, TrustPluginParams, TrustPluginResult};
@@ -87,6 +88,13 @@ impl PluginCatalog {
             provider
         });
         ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
+    }
+
+    /// The variables of the caller that the CLI of each provider instance needs; a `*` at the end stands for anything.
+    pub fn inherited_variables(&self) -> BTreeMap<String, Vec<String>> {
+        let active = self.config.load();
+        let of = |provider: &Arc<Provider>| (provider.name.clone(), provider.inherit_environment().to_vec());
+        active.providers.values().map(of).collect()
     }
 
     /// Describes what a provider plugin that waits for approval runs and reads. With its digest, approves and activates it.
