@@ -36,6 +36,8 @@ pub(crate) struct ActiveRun {
 struct State {
     stop: Option<StopCause>,
     wake: Option<Wake>,
+    /// Whether its CLI has run and ended.
+    cli_ended: bool,
     /// Requests of clients that its thread has not carried out yet.
     commands: Vec<RunCommand>,
     /// Whether its CLI has opened a session.
@@ -92,12 +94,14 @@ impl ActiveRun {
             wake();
         }
         state.wake = Some(Arc::new(wake));
+        state.cli_ended = false;
     }
 
     /// Its child has ended; a stop no longer wakes the thread.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
         state.wake = None;
+        state.cli_ended = true;
         // Whoever waits for one learns that the run has ended.
         state.commands.clear();
     }
@@ -109,10 +113,7 @@ impl ActiveRun {
     pub(crate) fn send(&self, command: RunCommand) -> Result<(), ApiError> {
         let mut state = self.lock();
         let Some(wake) = state.wake.clone() else {
-            return Err(match state.released {
-                Some(_) => run_ended(),
-                None => no_cli(),
-            });
+            return Err(if state.cli_ended || state.released.is_some() { run_ended() } else { no_cli() });
         };
         if state.commands.len() >= MAX_COMMANDS {
             let message = "too many requests to this run wait to be carried out";
@@ -122,6 +123,12 @@ impl ActiveRun {
         drop(state);
         wake();
         Ok(())
+    }
+
+    /// Whether its CLI has ended, so that the run is about to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        let state = self.lock();
+        state.cli_ended || state.released.is_some()
     }
 
     /// The requests that have arrived, in their order.

@@ -69,7 +69,7 @@ impl Sessions {
                 return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/mode"));
             }
         }
-        let run_id = self.submitter.start_session(params, origin)?.run_id;
+        let run_id = self.submitter.start_run(params, origin)?.run_id;
         Ok(SessionResult { run_id, session_id: self.wait_for_session(run_id), attached: false })
     }
 
@@ -127,13 +127,18 @@ impl Sessions {
         if record.summary.status.ended() {
             return Ok(EndSessionResult { status: record.summary.status });
         }
-        let active_run = self.session(run)?;
+        let active_run = match self.session(run) {
+            Ok(active_run) => active_run,
+            // It has ended in the meantime.
+            Err(_) if self.status(run)?.ended() => return Ok(EndSessionResult { status: self.status(run)? }),
+            Err(error) => return Err(error),
+        };
         let (reply, result) = reply();
         let sent = active_run.send(RunCommand::EndSession { reply });
         match sent.and_then(|()| result.wait()) {
             Ok(()) => {}
-            // It ended by itself in the meantime.
-            Err(error) if error.kind == ErrorKind::Conflict && self.status(run)?.ended() => {}
+            // It ends by itself.
+            Err(error) if error.kind == ErrorKind::Conflict && active_run.is_ending() => {}
             Err(error) => return Err(error),
         }
         active_run.wait();
@@ -161,7 +166,9 @@ impl Sessions {
         }
         let Some(session) = record.session_id else {
             let message = "the session of the run is not known, so it cannot be resumed";
-            return Err(ApiError::new(ErrorKind::Conflict, message).at("/runId").hint("`rerun` starts it anew"));
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .at("/runId")
+                .hint("`rerun` starts it again from the beginning"));
         };
         let prompt = params.prompt.clone().unwrap_or_default();
         let environment = Some(&params.client_environment).filter(|variables| !variables.is_empty());

@@ -46,9 +46,8 @@ use ostler_protocol::{
     ApiError, CompatibilityWarning, Conversation, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, ProgressStage,
     RunId, RunMode, StartPayload,
 };
-use ostler_redaction::{Masks, PLACEHOLDER, RunRedactor};
+use ostler_redaction::{Masks, RunRedactor};
 use ostler_scheduler::{Admit, Job, Start, Time};
-use ostler_schema::validate_document;
 use ostler_storage::{Durability, NewJob, NewRun, Storage, WriteTx};
 use ostler_test_hooks::clock;
 use ostler_test_hooks::failpoint;
@@ -96,32 +95,10 @@ impl Submitter {
     ///
     /// # Errors
     /// Every problem of the request. Then nothing is stored, except the audit record if a policy denied it.
-    pub fn start_run(&self, params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
-        self.start(params, origin, false)
-    }
-
-    /// The same for a session, which needs no prompt.
-    ///
-    /// # Errors
-    /// As for [`Self::start_run`].
-    pub(crate) fn start_session(&self, params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
-        self.start(params, origin, true)
-    }
-
-    fn start(&self, mut params: Value, origin: &str, is_session: bool) -> Result<StartRunResult, ApiError> {
+    pub fn start_run(&self, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
         let profile = self.profiles.apply(&mut params)?;
-        let has_prompt = params.get("prompt").is_some_and(|prompt| !prompt.is_null());
-        let waits_for_input = is_session && !has_prompt;
-        if let Some(members) = params.as_object_mut().filter(|_| waits_for_input) {
-            // A prompt that the schema accepts.
-            members.insert("prompt".to_owned(), PLACEHOLDER.into());
-        }
-        let mut payload =
-            validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
-        if waits_for_input {
-            payload.prompt.clear();
-        }
+        let payload = request::validate(params).map_err(|error| explained(profile.as_ref(), error))?;
         self.submit(SubmitRequest { payload, profile, caller, conversation: None }, origin)
     }
 

@@ -140,7 +140,7 @@ impl Profiles {
         } else if name.chars().count() > MAX_NAME {
             format!("must have at most {MAX_NAME} characters")
         } else if name.parse::<ProfileId>().is_ok() {
-            "looks like an id; a name must be told from one".to_owned()
+            "looks like an id; a name must be different from one".to_owned()
         } else if self.redactors.for_data().redact(name).text != name {
             SECRET.to_owned()
         } else {

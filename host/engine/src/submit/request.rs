@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::attempt::environment::unusable;
-use ostler_protocol::{ApiError, Problem};
+use ostler_protocol::{ApiError, Problem, RunMode, StartPayload};
+use ostler_schema::validate_document;
 
 /// The member of the parameters that holds the caller's variables.
 const VARIABLES: &str = "clientEnvironment";
@@ -23,6 +24,25 @@ pub(crate) fn take_variables(params: &mut Value) -> Result<Option<BTreeMap<Strin
     };
     let wrong = unusable(&at, &variables);
     if wrong.is_empty() { Ok(Some(variables)) } else { Err(ApiError::invalid(wrong)) }
+}
+
+/// Validates a start payload. A session needs no prompt: it then waits for input.
+///
+/// # Errors
+/// `INVALID_PARAMS` with every problem.
+pub(crate) fn validate(mut params: Value) -> Result<StartPayload, ApiError> {
+    let is_session = params.get("mode") == Some(&json!(RunMode::Interactive));
+    let has_prompt = params.get("prompt").is_some_and(|prompt| !prompt.is_null() && prompt != "");
+    let waits_for_input = is_session && !has_prompt;
+    if let Some(members) = params.as_object_mut().filter(|_| waits_for_input) {
+        // The schema requires one.
+        members.insert("prompt".to_owned(), "none".into());
+    }
+    let mut payload = validate_document::<StartPayload>(params)?;
+    if waits_for_input {
+        payload.prompt.clear();
+    }
+    Ok(payload)
 }
 
 /// Removes a member of an object and returns it; null counts as missing.

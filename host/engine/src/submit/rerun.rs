@@ -13,13 +13,9 @@ use ostler_protocol::{
     ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, RunMode, StartPayload, escape_pointer, merge,
 };
 use ostler_schema::unknown_nulls;
-use ostler_schema::validate_document;
 
 /// The member of the parameters that holds the changes.
 const OVERRIDES: &str = "overrides";
-
-/// Takes the place of the prompt while the payload of a resumed session is validated: that prompt may be empty.
-const PLACEHOLDER: &str = "resume";
 
 impl Submitter {
     /// Starts a run with the effective payload of another, overrides merged over it. A run of a conversation becomes its
@@ -66,7 +62,7 @@ impl Submitter {
             _ => None,
         };
         let named = |error| at_overrides(explained(profile.as_ref(), error), &overrides);
-        let payload = validate_document::<StartPayload>(payload).map_err(named)?;
+        let payload = request::validate(payload).map_err(named)?;
         let conversation = source.conversation.map(|id| self.conversations.find(id)).transpose()?;
         let request = SubmitRequest { payload, profile: profile.clone(), caller, conversation };
         self.submit(request, origin).map_err(|error| at_overrides(error, &overrides))
@@ -93,13 +89,12 @@ impl Submitter {
         remove(&mut payload, "/harness/continueSession");
         let overrides = json!({
             "mode": RunMode::Interactive,
-            "prompt": PLACEHOLDER,
+            "prompt": prompt,
             "harness": {"resumeSessionId": session},
         });
         replace_lost(run, &mut payload, &source.lost, &overrides)?;
         merge(&mut payload, overrides, Nulls::Clear);
-        let mut payload = validate_document::<StartPayload>(payload)?;
-        prompt.clone_into(&mut payload.prompt);
+        let payload = request::validate(payload)?;
         let caller = environment.or(source.caller);
         self.submit(SubmitRequest { payload, profile: None, caller, conversation: None }, origin)
     }

@@ -1,6 +1,6 @@
 //! Whether a session runs in a terminal.
 
-use crate::features::{APPROVALS, TERMINAL, TERMINAL_ONLY};
+use crate::features::{APPROVALS, TERMINAL, TERMINAL_ONLY, TOOL_EVENTS};
 use crate::setup::ActiveConfig;
 use ostler_protocol::{ApiError, ErrorKind, RunMode, StartPayload};
 
@@ -10,8 +10,8 @@ const POINTER: &str = "/terminal";
 /// Gives the session of a CLI without a protocol a terminal, and checks that a requested one is possible.
 ///
 /// # Errors
-/// `INVALID_PARAMS` if the CLI cannot run in a terminal; `UNENFORCEABLE` if a policy decides about tool uses that the CLI
-/// would show without a terminal, and the operator has not allowed that.
+/// `INVALID_PARAMS` if the CLI cannot run in a terminal; `UNENFORCEABLE` if a policy judges tool uses that the CLI would show
+/// without a terminal, and the operator has not allowed that.
 pub(super) fn decide(
     payload: &mut StartPayload,
     provider: &str,
@@ -31,8 +31,9 @@ pub(super) fn decide(
             .at(POINTER)
             .hint("leave it out, or use a provider with the feature `terminal`; `list_capabilities` shows it"));
     }
-    if has(APPROVALS) && active.gate.decides_tools() && !active.config.policy.allows_unenforced(POINTER) {
-        let message = "a policy decides about tool uses, and a CLI in a terminal does not show them to the host";
+    let shows_tools = has(APPROVALS) || has(TOOL_EVENTS);
+    if shows_tools && active.gate.judges_tools() && !active.config.policy.allows_unenforced(POINTER) {
+        let message = "a policy judges tool uses, and a CLI in a terminal does not show them to the host";
         return Err(ApiError::new(ErrorKind::Unenforceable, message)
             .at(POINTER)
             .hint("leave it out, or let the operator name it in [policy] allow_unenforced"));
