@@ -59,7 +59,9 @@ fn session_without_a_protocol_runs_in_a_terminal_takes_keys_and_messages_and_end
     assert_eq!((closed.len(), &closed[0]["payload"]["reason"]), (1, &json!("ended")));
     let inputs = of_type(&events, "session.input_accepted");
     let texts: Vec<_> = inputs.iter().map(|input| input["payload"]["text"].as_str().unwrap()).collect();
-    assert_eq!(texts, ["", "stty size", "", ""], "keys are not stored");
+    assert!(texts.contains(&"stty size") && texts.iter().all(|text| matches!(*text, "" | "stty size")), "{texts:?}");
+    assert!(inputs.iter().all(|input| input["payload"]["keys"] == json!(true) || input["payload"]["bytes"] == 9));
+    assert_eq!(warning_codes(&events), Vec::<&str>::new());
     host.assert_nothing_runs(TIMEOUT);
 }
 
@@ -186,6 +188,46 @@ fn idle_session_in_a_terminal_is_ended_and_a_canceled_one_leaves_nothing() {
     assert_eq!(of_type(&events, "session.closed")[0]["payload"]["reason"], "idle");
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{:#}", end_of(&events).unwrap());
     host.assert_nothing_runs(TIMEOUT);
+}
+
+#[test]
+fn session_without_a_prompt_is_run_again_and_one_without_an_id_is_not_resumed() {
+    let host = running();
+    for provider in ["bash", "rehearsal"] {
+        let session = start(&host, provider, &json!({}));
+        assert_eq!(session.end(), "completed");
+        let again = host.call("rerun", &json!({"runId": session.run})).unwrap();
+        let again = Session::attach(&host, again["runId"].as_str().unwrap());
+        again.wait_for("an open session", |event| event["type"] == "session.opened");
+        assert_eq!(again.end(), "completed");
+        let resumed = host.call("resume_session", &json!({"runId": session.run}));
+        match (provider, resumed) {
+            ("bash", Err(error)) => assert_eq!(error.kind(), "CONFLICT"),
+            ("rehearsal", Ok(resumed)) => {
+                Session::attach(&host, resumed["runId"].as_str().unwrap()).end();
+            }
+            (provider, other) => panic!("{provider}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn terminal_with_much_output_shows_its_end_to_whom_attaches() {
+    let host = running();
+    let more =
+        json!({"prompt": "for i in $(seq 400); do echo line $i; sleep 0.002; done; printf '\\033[6nready '; cat"});
+    let session = start(&host, "once", &more);
+    session.wait_for_screen("ready ");
+    assert!(session.events().len() > 350, "{}", session.events().len());
+    let mut terminal = Terminal::start(host.command(&["session", "attach", &session.run]));
+    let before = terminal.wait_for("ready ");
+    assert!(before.contains("line 400\r\n") && !before.contains("\u{1b}[6n"), "{before:?}");
+    terminal.type_keys("typed\r");
+    terminal.wait_for("typed\r\ntyped\r\n");
+    terminal.type_keys("\u{1b}[92;5u");
+    terminal.wait_for("which stays open");
+    assert_eq!(terminal.finish().0, 131);
+    session.end();
 }
 
 #[test]

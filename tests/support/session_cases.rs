@@ -137,6 +137,8 @@ pub fn terminal_shows_the_own_screen(fixture: &AgentFixture, dialogs: &[(&str, &
     }
     // The model's answer to that prompt.
     session.wait_for_screen("counted");
+    session.send("SLOW 2").unwrap();
+    session.wait_for_screen("piece");
     assert_eq!(session.end(), "completed", "{:#}", end_of(&session.events()).unwrap());
     fixture.host.assert_nothing_runs(TIMEOUT);
 }

@@ -79,10 +79,9 @@ pub(super) fn build(args: PayloadArgs, current: &Path) -> Result<Value, ApiError
     message(args.in_folder(current))
 }
 
-/// The same for a session. In a terminal, it needs no prompt.
+/// The same for a session, which needs no prompt.
 pub(super) fn session(args: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
-    let args = args.in_folder(current);
-    if args.terminal.is_some() { part(args) } else { message(args) }
+    part(args.in_folder(current))
 }
 
 /// Builds the payload of a conversation message. It needs a prompt, or a profile that may have one.

@@ -141,7 +141,7 @@ impl AuditLog {
         drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_audit(&key, &record)));
     }
 
-    /// The same, and waits until it is on the disk: for what a client must not be told before it is on record.
+    /// The same, and waits until it is on the disk: for what must be on record before a client is answered.
     ///
     /// # Errors
     /// If it cannot be stored.

@@ -185,15 +185,15 @@ impl Conversations {
             }
             after.updated_at = now;
             tx.update_conversation(&after)?;
-            let told = |payload: fn(Conversation) -> Payload| event_of(id, &payload(after.clone()), now);
+            let event = |payload: fn(Conversation) -> Payload| event_of(id, &payload(after.clone()), now);
             if after.title != before.title {
-                tx.append_event(&told(Payload::ConversationRenamed))?;
+                tx.append_event(&event(Payload::ConversationRenamed))?;
             }
             if after.metadata != before.metadata {
-                tx.append_event(&told(Payload::ConversationUpdated))?;
+                tx.append_event(&event(Payload::ConversationUpdated))?;
             }
             if after.archived_at != before.archived_at {
-                tx.append_event(&told(Payload::ConversationArchived))?;
+                tx.append_event(&event(Payload::ConversationArchived))?;
             }
             Ok(Ok(after))
         });

@@ -10,6 +10,8 @@ use ostler_protocol::lies_in;
 
 /// The CLI asks before it uses tools.
 pub(crate) const APPROVALS: &str = "approvals";
+/// The CLI reports its tool uses.
+pub(crate) const TOOL_EVENTS: &str = "tool-events";
 /// The CLI can run in a terminal.
 pub(crate) const TERMINAL: &str = "terminal";
 /// The sessions of the CLI have no protocol: they run in a terminal.

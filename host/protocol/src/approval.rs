@@ -151,7 +151,7 @@ pub struct ApprovalDecision {
     /// The interface of the client: `cli`, `rpc`, `http`, `mcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// What the agent is told, redacted.
+    /// The message for the agent, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Whether the tool's input was replaced.

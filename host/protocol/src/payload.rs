@@ -18,7 +18,7 @@ pub struct StartPayload {
     /// Provider instance: `codex`, or a name from the configuration.
     #[schemars(length(min = 1, max = 64))]
     pub provider: String,
-    /// The prompt for the agent. Must not be blank.
+    /// The prompt for the agent. Must not be blank. Empty for a session that waits for input.
     #[schemars(length(max = 8_388_608), regex(pattern = r"\S"))]
     pub prompt: String,
     /// Title in lists, one line; by default the first line of the prompt.

@@ -36,7 +36,8 @@ ostler_provider_kit::agent_cli!(
 fn transcript(request: &RunRequest, capabilities: &Capabilities) -> TerminalOr<CodexTranscript> {
     if in_terminal(request) {
         // codex chooses the id of a new session, and does not show it.
-        let session = request.resume_session.clone();
+        let resumes = detect::Detected::of(capabilities).is_ok_and(|detected| detected.resume);
+        let session = request.resume_session.clone().filter(|_| resumes);
         return TerminalOr::Terminal(TerminalTranscript::new(request, session, String::new(), vec![0]));
     }
     TerminalOr::Other(Box::new(CodexTranscript::new(request, capabilities)))

@@ -144,7 +144,7 @@ pub(crate) const SCHEMA: &str = r#"{
 
 impl Settings {
     /// Checks what the schema cannot express, and returns the parsed arguments.
-    /// Those of a session come second.
+    /// The second list is that of a session.
     pub(crate) fn check(&self) -> Result<(Vec<Group>, Option<Vec<Group>>), Error> {
         let mut problems = Problems::default();
         let groups = parse("/args", &self.args, &mut problems);

@@ -108,7 +108,7 @@ async fn interactive(client: &Client, status: Option<RunStatus>, limit: u32) -> 
 }
 
 async fn open(client: &Client, record: RunRecord) -> Result<Session, ApiError> {
-    // Nobody knows of turns in a terminal.
+    // The host cannot see turns in a terminal.
     let in_terminal = has_terminal(&record);
     let found = if in_terminal { None } else { activity_of(client, &record).await? };
     let run = record.summary;

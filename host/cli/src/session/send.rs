@@ -73,7 +73,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     }
     let run = client.get_run(run_id).await?;
     if has_terminal(&run) {
-        let message = "the session runs in a terminal, so nobody knows when its CLI has answered";
+        let message = "the session runs in a terminal, in which the host cannot see when the CLI has answered";
         let hint = format!("leave out --wait, and look with `ostler session attach {}`", format::short_id(run_id));
         return Err(ApiError::new(ErrorKind::InvalidParams, message).hint(hint));
     }

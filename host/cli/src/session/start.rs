@@ -15,6 +15,7 @@ use super::super::{option_names, profiles, run};
 use super::open::{self, OpenOptions};
 use super::{attach, console, terminal_view};
 use ostler_protocol::ApiError;
+use ostler_protocol::methods::ListCapabilitiesParams;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,15 +62,16 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     if terminal {
         let size = Keyboard::open().map(|keyboard| terminal_view::api_size(keyboard.size()));
         args.terminal = Some(json!(size.unwrap_or_default()));
-    } else if lacks_prompt(&args) && !open.detaches() && attach::can_converse(context) {
-        let name = args.provider.clone().unwrap_or_default();
-        match console::first_message(context, &name).await? {
-            Some(message) => args.prompt = Some(message),
-            None => return Ok(Exit::Canceled),
+    } else if lacks_prompt(&args) && !open.detaches() && !needs_terminal(context, args.provider.as_deref()).await {
+        if !attach::can_converse(context) {
+            run::expect_prompt(&args, "session start")?;
+        } else {
+            let name = args.provider.clone().unwrap_or_default();
+            match console::first_message(context, &name).await? {
+                Some(message) => args.prompt = Some(message),
+                None => return Ok(Exit::Canceled),
+            }
         }
-    }
-    if !terminal {
-        run::expect_prompt(&args, "session start")?;
     }
     let names_folder = args.names_folder();
     let base = args.base.clone();
@@ -87,6 +89,15 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     })
     .await
     .map_err(|error| if context.json { error } else { option_names::keep_pointers_of(base.as_ref(), &built, error) })
+}
+
+/// Whether the sessions of a provider run in a terminal. The host decides again, and reports an unknown provider.
+async fn needs_terminal(context: &Context<'_>, provider: Option<&str>) -> bool {
+    let Some(provider) = provider else { return false };
+    let Ok(client) = context.client().await else { return false };
+    let params = ListCapabilitiesParams { provider: Some(provider.to_owned()), ..ListCapabilitiesParams::default() };
+    let known = client.list_capabilities(&params).await.unwrap_or_default();
+    known.iter().any(|snapshot| snapshot.features.iter().any(|feature| feature == "terminal-only"))
 }
 
 /// Whether nothing can supply the first message.

@@ -1,5 +1,6 @@
 //! A session that runs in a terminal, shown in the user's own terminal: keys go to the CLI, and what it shows is shown.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -16,18 +17,30 @@ use ostler_client::{Client, ClientError, StreamItem};
 use ostler_protocol::methods::SubscribeParams;
 use ostler_protocol::{ApiError, Event, EventType, RunId, RunRecord};
 
-/// The key that leaves: Ctrl-\.
-const LEAVE: u8 = 0x1c;
-/// Bytes that may wait to be sent. More is left in the terminal's own queue.
-const MAX_TYPED: usize = 64 << 10;
+/// The key that leaves, Ctrl-\: as a byte, and as the sequences of terminals in which a CLI has enabled other codes for keys (kitty's
+/// protocol with and without the kind of event, and xterm's `modifyOtherKeys`).
+const LEAVE: [&[u8]; 4] = [b"\x1c", b"\x1b[92;5u", b"\x1b[92;5:1u", b"\x1b[27;5;92~"];
+/// Bytes that may wait to be sent. More is discarded: the host does not answer.
+const MAX_TYPED: usize = 4 << 20;
+/// Bytes of a call with keys.
+const MAX_CALL: usize = 256 << 10;
+/// Bytes of earlier output that are shown.
+const MAX_HISTORY: usize = 64 << 10;
 /// Time limit for the keys before the one that leaves.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// Largest size that the host accepts.
 const MAX_SIZE: usize = 1000;
 
-/// Undoes what a full-screen program does to a terminal: its second screen, a hidden cursor, mouse reports, marked pastes,
-/// special keypads, and colors.
-const RESET: &str = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>\x1b[0m";
+/// Undoes what full-screen programs do to a terminal: mouse and focus reports, marked pastes, codes for keys, a scroll region,
+/// synchronized updates, no line wrap, another cursor, another character set, colors, and their second screen, which is left only by
+/// [`LEAVE_SCREEN`].
+const RESET: &str = "\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007l\x1b[?1015l\
+    \x1b[?2004l\x1b[?2031l\x1b[<u\x1b[>4;0m\x1b[?1l\x1b>\x1b[?7h\x1b[?25h\x1b[0 q\x1b(B\x1b[0m";
+/// The sequence with which programs switch to their second screen, and the one that leaves it.
+const ENTER_SCREEN: &str = "\x1b[?1049h";
+const LEAVE_SCREEN: &str = "\x1b[?1049l";
+/// Resets the scroll region. It also moves the cursor, so it is only for programs with a screen of their own.
+const WHOLE_SCREEN: &str = "\x1b[r";
 
 /// Whether a session runs in a terminal.
 pub(super) fn has_terminal(run: &RunRecord) -> bool {
@@ -55,7 +68,8 @@ struct Outbox {
     client: Client,
     run_id: RunId,
     typed: Typed,
-    size: Option<TerminalSize>,
+    /// Sizes to set, one after the other.
+    sizes: VecDeque<TerminalSize>,
     call: JoinSet<Result<(), ClientError>>,
 }
 
@@ -77,7 +91,7 @@ impl Outbox {
             return;
         }
         let (client, run_id) = (self.client.clone(), self.run_id);
-        if let Some(size) = self.size.take() {
+        if let Some(size) = self.sizes.pop_front() {
             self.call.spawn(async move { client.resize_terminal(run_id, api_size(size)).await.map(drop) });
         } else if let Some(keys) = self.typed.take() {
             self.call.spawn(async move { client.send_keys(run_id, keys).await.map(drop) });
@@ -90,19 +104,19 @@ impl Outbox {
 struct Typed(Vec<u8>);
 
 impl Typed {
-    fn has_room(&self) -> bool {
-        self.0.len() < MAX_TYPED
-    }
-
     /// Adds bytes. Returns whether the key to leave is among them; what follows it is dropped.
     fn push(&mut self, bytes: &[u8]) -> bool {
-        let leave = bytes.iter().position(|byte| *byte == LEAVE);
-        self.0.extend_from_slice(bytes.get(..leave.unwrap_or(bytes.len())).unwrap_or_default());
+        let leave = LEAVE.iter().filter_map(|key| memmem(bytes, key)).min();
+        let typed = bytes.get(..leave.unwrap_or(bytes.len())).unwrap_or_default();
+        if self.0.len() + typed.len() <= MAX_TYPED {
+            self.0.extend_from_slice(typed);
+        }
         leave.is_some()
     }
 
     /// Takes the complete characters. Bytes that are not UTF-8 are dropped: the API has no place for them.
     fn take(&mut self) -> Option<String> {
+        let later = self.0.split_off(self.0.len().min(MAX_CALL));
         let mut text = String::new();
         let mut rest = 0;
         for chunk in self.0.utf8_chunks() {
@@ -113,7 +127,68 @@ impl Typed {
         // A sequence can only be continued if it is at the end and shorter than a character.
         let continued = matches!(std::str::from_utf8(&incomplete), Err(error) if error.error_len().is_none());
         self.0 = if continued { incomplete } else { Vec::new() };
+        self.0.extend(later);
         Some(text).filter(|text| !text.is_empty())
+    }
+}
+
+/// Where a text begins in another.
+fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+/// Earlier output without the sequences that a terminal answers: the answers would be typed into the CLI.
+fn without_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\u{1b}', '\u{5}']) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let (sequence, after) = from.split_at(sequence_length(from));
+        if !is_query(sequence) {
+            out.push_str(sequence);
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The length of the control sequence at the start of a text.
+fn sequence_length(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let string_end = |from: usize| {
+        let rest = text.get(from..).unwrap_or_default();
+        let bell = rest.find('\u{7}').map(|at| from + at + 1);
+        let terminator = rest.find("\u{1b}\\").map(|at| from + at + 2);
+        [bell, terminator].into_iter().flatten().min().unwrap_or(text.len())
+    };
+    match (bytes.first(), bytes.get(1)) {
+        (Some(0x1b), Some(b'[')) => {
+            let end = bytes.iter().skip(2).position(|byte| (0x40..=0x7e).contains(byte));
+            end.map_or(text.len(), |end| end + 3)
+        }
+        (Some(0x1b), Some(b']' | b'P' | b'_' | b'^' | b'X')) => string_end(2),
+        (Some(0x1b), Some(byte)) if byte.is_ascii() => 2,
+        _ => 1,
+    }
+}
+
+/// Whether a terminal answers this sequence.
+fn is_query(sequence: &str) -> bool {
+    if sequence == "\u{5}" || sequence.starts_with("\u{1b}P") || sequence == "\u{1b}Z" {
+        return true;
+    }
+    if sequence.starts_with("\u{1b}]") {
+        return sequence.contains('?');
+    }
+    let Some(parameters) = sequence.strip_prefix("\u{1b}[") else { return false };
+    match parameters.as_bytes().last() {
+        // Device status, device attributes, modes, key codes, window reports, terminal version.
+        Some(b'n' | b'c' | b't' | b'x' | b'q') => !parameters.ends_with(" q"),
+        Some(b'p') => parameters.contains('$'),
+        Some(b'u') => parameters.starts_with('?'),
+        _ => false,
     }
 }
 
@@ -131,12 +206,15 @@ pub(super) async fn run(
     complain(&format!("session {id} in a terminal; Ctrl-\\ leaves, and the session stays open"));
     let started = keyboard.start_raw();
     started.map_err(|error| ApiError::internal(format!("the terminal cannot be read: {error}")))?;
-    let size = Some(keyboard.size());
+    // A size that differs makes a program with a screen of its own draw it again.
+    let size = keyboard.size();
+    let other = TerminalSize { rows: size.rows.saturating_sub(1), ..size };
+    let sizes = [other, size].into();
     let call = JoinSet::new();
-    let mut outbox = Outbox { client: client.clone(), run_id, typed: Typed::default(), size, call };
-    let mut view = View { printer: Printer::new(id.clone()), notes: Vec::new() };
+    let mut outbox = Outbox { client: client.clone(), run_id, typed: Typed::default(), sizes, call };
+    let mut view = View { printer: Printer::new(id.clone()), own_screen: false, notes: Vec::new() };
     let left = show(&mut view, &mut context.out, &mut outbox, &mut keyboard, signals, history).await;
-    let closed = if matches!(left, Ok(Left::Gone)) { Ok(()) } else { context.out.write(RESET) };
+    let closed = if matches!(left, Ok(Left::Gone)) { Ok(()) } else { view.close(&mut context.out) };
     keyboard.stop();
     closed?;
     let left = left?;
@@ -164,21 +242,56 @@ pub(super) async fn run(
 
 /// What is shown.
 struct View {
+    /// For what is said about the run.
     printer: Printer,
+    /// The CLI uses the second screen of the terminal.
+    own_screen: bool,
     /// Shown after the terminal was restored.
     notes: Vec<Note>,
 }
 
 impl View {
+    /// Shows the end of the earlier output.
+    fn history(&mut self, out: &mut Output, events: &[Event]) -> Result<(), ApiError> {
+        let shown: String = events.iter().filter_map(output_of).collect();
+        self.note_screen(&shown);
+        let start = shown.ceil_char_boundary(shown.len().saturating_sub(MAX_HISTORY));
+        // Not from the middle of a control sequence.
+        let tail = shown.get(start..).unwrap_or_default();
+        let tail = if start == 0 { tail } else { tail.split_once('\n').map_or("", |(_, tail)| tail) };
+        out.write(&without_queries(tail))
+    }
+
     /// Shows an event. Returns the exit code if the run has ended.
     fn event(&mut self, out: &mut Output, event: &Event) -> Result<Option<Exit>, ApiError> {
-        let step = self.printer.take(event);
-        if event.kind == EventType::ChunkStdout {
-            out.write_bytes(&step.answer)?;
+        if let Some(shown) = output_of(event) {
+            self.note_screen(shown);
+            out.write(shown)?;
+            return Ok(None);
         }
+        let step = self.printer.take(event);
         self.notes.extend(step.notes);
         Ok(step.end)
     }
+
+    fn note_screen(&mut self, shown: &str) {
+        match (shown.rfind(ENTER_SCREEN), shown.rfind(LEAVE_SCREEN)) {
+            (None, None) => {}
+            (enter, leave) => self.own_screen = enter > leave,
+        }
+    }
+
+    /// Restores the terminal.
+    fn close(&self, out: &mut Output) -> Result<(), ApiError> {
+        let screen = if self.own_screen { [WHOLE_SCREEN, LEAVE_SCREEN] } else { [""; 2] };
+        out.write(&[screen.concat().as_str(), RESET].concat())
+    }
+}
+
+/// What the terminal shows, according to an event.
+fn output_of(event: &Event) -> Option<&str> {
+    let text = || event.payload.get("text")?.as_str();
+    if event.kind == EventType::ChunkStdout { text() } else { None }
 }
 
 async fn show(
@@ -189,10 +302,7 @@ async fn show(
     signals: &mut Signals,
     history: History,
 ) -> Result<Left, ApiError> {
-    for event in &history.events {
-        let _ = view.event(out, event)?;
-    }
-    view.notes.clear();
+    view.history(out, &history.events)?;
     let params = SubscribeParams { run_id: Some(outbox.run_id), after: history.after, ..SubscribeParams::default() };
     let client = outbox.client.clone();
     let mut events = client.follow(params);
@@ -214,9 +324,9 @@ async fn show(
                 Ok(Err(error)) => return Err(error.into()),
                 Ok(Ok(())) | Err(_) => {}
             },
-            input = keyboard.next_raw(), if outbox.typed.has_room() => match input {
+            input = keyboard.next_raw() => match input {
                 RawInput::Gone => return Ok(Left::Gone),
-                RawInput::Resized => outbox.size = Some(keyboard.size()),
+                RawInput::Resized => outbox.sizes = [keyboard.size()].into(),
                 RawInput::Bytes(bytes) => {
                     if outbox.typed.push(&bytes) {
                         outbox.flush().await;
@@ -263,6 +373,43 @@ mod tests {
         let mut typed = Typed::default();
         assert!(typed.push(b"ls\r\x1cgone"));
         assert_eq!(typed.take().as_deref(), Some("ls\r"));
+    }
+
+    #[test]
+    fn key_to_leave_is_known_in_the_codes_of_other_protocols() {
+        for key in LEAVE {
+            let mut typed = Typed::default();
+            assert!(typed.push(&[b"a", key, b"b"].concat()), "{key:?}");
+            assert_eq!(typed.take().as_deref(), Some("a"));
+        }
+        assert!(!Typed::default().push(b"\x1b[92;2u"));
+    }
+
+    #[test]
+    fn long_paste_is_sent_in_calls_of_bounded_size() {
+        let mut typed = Typed::default();
+        typed.push(&vec![b'x'; MAX_CALL + 1]);
+        assert_eq!(typed.take().map(|text| text.len()), Some(MAX_CALL));
+        assert_eq!(typed.take().map(|text| text.len()), Some(1));
+    }
+
+    #[test]
+    fn earlier_output_is_shown_without_queries() {
+        let asked = "a\u{1b}[6n\u{1b}[c\u{1b}[>0q\u{1b}[?u\u{1b}[?1007$p\u{1b}]11;?\u{7}\u{1b}]10;?\u{1b}\\\u{1b}P+q\u{1b}\\\u{5}b";
+        assert_eq!(without_queries(asked), "ab");
+        let kept = "\u{1b}[2J\u{1b}[1;31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}[>1u\u{1b}[4 q\u{1b}(B\u{1b}[?25h";
+        assert_eq!(without_queries(kept), kept);
+        assert_eq!(without_queries("cut \u{1b}[3"), "cut \u{1b}[3");
+    }
+
+    #[test]
+    fn second_screen_is_left_only_if_the_cli_uses_it() {
+        let mut view = View { printer: Printer::new(String::new()), own_screen: false, notes: Vec::new() };
+        view.note_screen("\u{1b}[?1049hdrawn");
+        view.note_screen("more");
+        assert!(view.own_screen);
+        view.note_screen("\u{1b}[?1049h\u{1b}[?1049l");
+        assert!(!view.own_screen);
     }
 
     #[test]

@@ -43,7 +43,7 @@ use ostler_test_hooks::failpoint;
 /// Delays between tries of a spawn that failed with a transient error.
 const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
-/// The type of a terminal: what nearly every terminal of today understands.
+/// The type of a terminal, which most terminals support.
 const TERM: &str = "xterm-256color";
 
 /// All that a spawn needs.
@@ -348,7 +348,7 @@ impl AttemptContext<'_> {
         let terminal = (launch.channel == plugin::Channel::Pty).then(|| runner_size(terminal));
         let mut environment = ready.environment.clone();
         if terminal.is_some() && !self.sets(provider, "TERM") {
-            // That of the host is none, and clients with different terminals may attach.
+            // The host has no terminal, and those of the clients differ.
             environment.insert("TERM".to_owned(), TERM.to_owned());
         }
         let number = self.loaded.job.attempt;

@@ -402,7 +402,7 @@ impl AttemptContext<'_> {
     /// The result of the attempt, according to the plugin and the host.
     fn finish(&self, output: OutputResult, ready: &PreparedLaunch, spawned: Duration) -> Attempted {
         let exit = output.exit.status;
-        let known_exit = if output.left_terminal { ostler_runner::ExitStatus::Unknown } else { exit };
+        let known_exit = if output.ended_on_request { ostler_runner::ExitStatus::Unknown } else { exit };
         let outcome = output.transcript.and_then(|mut transcript| {
             let files = self.collect(ready);
             transcript
@@ -455,8 +455,10 @@ impl AttemptContext<'_> {
             peak_memory_bytes: Some(output.exit.usage.peak_rss).filter(|bytes| *bytes > 0),
             cpu_ms: Some(millis(output.exit.usage.user + output.exit.usage.system)),
         };
-        // If standard output is the answer, the outcome already says whether no text is acceptable.
+        // If standard output is the answer, the outcome already says whether no text is acceptable. In a terminal, there is no
+        // answer.
         let has_text = on_stdout
+            || ready.prepared.launch.channel == plugin::Channel::Pty
             || output.translator.has_text()
             || ending.final_text.as_ref().is_some_and(|text| !text.trim().is_empty());
         Attempted { ending, metrics: Some(metrics), usage, session: session.map(|session| session.id), has_text }

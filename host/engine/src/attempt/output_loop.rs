@@ -10,6 +10,7 @@ mod edited_call;
 mod pending_requests;
 mod protocol_requests;
 mod session_state;
+mod typing;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -44,6 +45,7 @@ pub(crate) use commands::INPUT_QUEUE;
 use pending_requests::PendingRequests;
 use protocol_requests::ProtocolRequests;
 use session_state::SessionState;
+use typing::Typing;
 
 /// What an output loop needs.
 pub(crate) struct OutputLoopParts<'a> {
@@ -101,7 +103,7 @@ pub(crate) struct OutputResult {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) ran: Duration,
     /// Whether a session in a terminal was ended by request: how its CLI then exits says nothing.
-    pub(crate) left_terminal: bool,
+    pub(crate) ended_on_request: bool,
     /// Whether the run has waited for a user, which does not count towards its time limit.
     pub(crate) user_asked: bool,
 }
@@ -146,6 +148,7 @@ struct OutputLoop<'a> {
     document: Option<Document>,
     /// If the child has a terminal: what it shows there. The lane only makes lines for the plugin.
     terminal: Option<TerminalOutput>,
+    typing: Typing,
     stop_reason: StopReason,
     cut_short: bool,
     work: Work,
@@ -210,6 +213,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         stderr: lane(),
         document,
         terminal,
+        typing: Typing::default(),
         stop_reason: StopReason::Nothing,
         cut_short: false,
         work: Work::new(runner),
@@ -237,7 +241,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         events: output_loop.sink.events(),
         first_byte: output_loop.first_byte,
         ran: started.elapsed(),
-        left_terminal: output_loop.terminal.is_some()
+        ended_on_request: output_loop.terminal.is_some()
             && output_loop.session.is_some_and(|session| session.ending().is_some()),
         user_asked: output_loop.deadline != started + parts.time_limit,
     }
@@ -252,7 +256,7 @@ impl OutputLoop<'_> {
             self.take(step);
         }
         if self.terminal.is_some() {
-            // Without a protocol, there may be nothing that tells it.
+            // No event of the plugin may report that the session is open.
             self.open_session(None);
         }
         loop {
@@ -291,7 +295,8 @@ impl OutputLoop<'_> {
         let deadline = (!user_asked).then_some(self.deadline);
         let session = self.session.as_ref().and_then(|session| session.deadline(user_asked));
         let shown = self.terminal.as_ref().and_then(TerminalOutput::due);
-        let protocol = [self.work.until(), self.pending.deadline(), self.requests.deadline(), session, shown];
+        let typing = self.typing.due();
+        let protocol = [self.work.until(), self.pending.deadline(), self.requests.deadline(), session, shown, typing];
         let protocol = protocol.into_iter().flatten().filter(|_| self.exit.is_none());
         protocol.chain(deadline).min()
     }
@@ -303,6 +308,7 @@ impl OutputLoop<'_> {
         if let Some(terminal) = &mut self.terminal {
             let chunk = terminal.show_held(now);
             self.store_chunk(Stream::Stdout, chunk);
+            self.on_typing(now);
         }
         let late = now >= self.deadline && self.pending.is_empty();
         if self.exit.is_none() {
@@ -532,8 +538,9 @@ impl OutputLoop<'_> {
             self.act_on(decision);
         }
         if self.channel != plugin::Channel::Pipes {
-            if !step.write.is_empty()
-                && let Err(refused) = self.child.write(step.write)
+            let written = self.typed(step.write);
+            if !written.is_empty()
+                && let Err(refused) = self.child.write(written)
                 && self.exit.is_none()
             {
                 // Without the message, both sides would wait for ever.

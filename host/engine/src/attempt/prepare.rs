@@ -164,7 +164,7 @@ fn check_channel(
 ) -> Result<(), ApiError> {
     let message = match (payload.terminal.is_some(), channel == plugin::Channel::Pty) {
         (true, false) => "it does not start the CLI in a terminal, although it has the feature",
-        (false, true) => "it wants a terminal, but does not have the feature `terminal-only`",
+        (false, true) => "it starts the CLI in a terminal, for which the payload does not ask",
         _ => return Ok(()),
     };
     let message = format!("plugin {}: {message}", instance.plugin().name);

@@ -3,7 +3,7 @@
 //! Looked after when the host starts and every hour, by a thread that sleeps in between. What goes is decided first
 //! ([`plan`]), then deleted in slices of a few milliseconds, one write at a time, so that everybody else's writes come
 //! in between; the file is made shorter in slices as well. An interruption leaves nothing that the next look would not
-//! take: the plan is made anew from what is there.
+//! take: the plan is made again from what is there.
 
 mod erase;
 mod plan;
@@ -36,7 +36,7 @@ const PERIOD: Duration = Duration::from_secs(3600);
 const SLICE: Slice = Slice { events: 500, bytes: 1 << 20 };
 /// Runs, conversations or events without a run in one write.
 const BATCH: usize = 64;
-/// Pages of 4 KiB of each search index that one write makes anew.
+/// Pages of 4 KiB of each search index that one write rebuilds.
 const INDEX_PAGES: u32 = 256;
 /// Pages of 4 KiB that one write gives back to the file system.
 const VACUUM_PAGES: u32 = 256;
@@ -204,7 +204,7 @@ impl RetentionService {
         }
     }
 
-    /// What counts against each scope's megabytes; counted anew when anything was written since.
+    /// What counts against each scope's megabytes; counted again when anything was written since.
     fn usage(&self, policies: &Policies) -> Result<Vec<Usage>, ApiError> {
         // Before the count: what is written meanwhile makes it old at once.
         let version = self.storage.version();

@@ -63,7 +63,7 @@ pub struct SessionInputResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InterruptResult {
-    /// Whether a turn was running, which now ends. The session stays open.
+    /// Whether a turn was running, which now ends. The session stays open. In a terminal, Ctrl-C was typed, whatever runs there.
     pub interrupting: bool,
 }
 

@@ -27,7 +27,7 @@ const SHOWN: usize = 4096;
 /// The tool by which claude asks whether a command in its sandbox may reach a host.
 const NETWORK: &str = "SandboxNetworkAccess";
 
-/// What the agent is told about a denial without a message.
+/// The message for the agent about a denial without one.
 const DENIED: &str = "This was denied.";
 
 /// A request that waits for a decision.

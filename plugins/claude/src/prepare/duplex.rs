@@ -85,6 +85,9 @@ impl Builder<'_> {
 
     /// The options of the control protocol.
     pub(super) fn converse(&mut self) {
+        if self.control.is_some() || self.terminal {
+            self.replace_on_failure();
+        }
         let Some(control) = self.control else { return };
         self.args.push(INPUT.to_owned());
         self.args.push(match control.asking {
@@ -100,6 +103,9 @@ impl Builder<'_> {
         }
         // Otherwise claude does not say when it is idle.
         self.set("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1");
+    }
+
+    fn replace_on_failure(&mut self) {
         if self.harness.permissions.approval_policy.as_deref() == Some("on-failure") {
             self.dropped.convenience(
                 "/harness/permissions/approvalPolicy",

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) enum Turn {
     #[default]
     Idle,
-    /// codex has not told the id yet.
+    /// codex has not sent the id yet.
     Starting,
     Running {
         id: String,
@@ -51,7 +51,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// The id of the running turn, if codex has told it.
+    /// The id of the running turn, if codex has sent it.
     pub(super) fn id(&self) -> Option<&str> {
         match &self.turn {
             Turn::Running { id, .. } => Some(id),

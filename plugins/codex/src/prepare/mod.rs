@@ -36,7 +36,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
         return app_server::prepare(launch, settings, &payload, capabilities);
     }
     if launch.terminal {
-        // Whoever is at the terminal cannot install it for the run.
+        // An update cannot be installed during a run.
         launch.config("check_for_update_on_startup", "false", "");
     } else {
         kit::non_interactive(request, "the installed codex")?;
@@ -326,6 +326,9 @@ impl<'a> Builder<'a> {
         if let Some(duplex) = self.app_server {
             return self.decisions(duplex, sandbox);
         }
+        if self.terminal {
+            return self.questions_on_screen(sandbox);
+        }
         if Duplex::of(self.request).is_some() && self.harness.permissions.approval_policy.is_none() {
             self.dropped.restriction(
                 "/harness/permissions/approvalPolicy",
@@ -335,12 +338,6 @@ impl<'a> Builder<'a> {
         match self.harness.permissions.approval_policy.as_deref() {
             None => {}
             Some("never") => self.config("approval_policy", "\"never\"", "/harness/permissions/approvalPolicy"),
-            Some("untrusted") if self.terminal => {
-                self.config("approval_policy", "\"untrusted\"", "/harness/permissions/approvalPolicy");
-            }
-            Some(_) if self.terminal => {
-                self.config("approval_policy", "\"on-request\"", "/harness/permissions/approvalPolicy");
-            }
             Some(policy) => self.dropped.restriction(
                 "/harness/permissions/approvalPolicy",
                 format!("`codex exec` never asks, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
@@ -348,6 +345,34 @@ impl<'a> Builder<'a> {
         }
         // `autoApprove` has no option: `exec` never asks, and rejects what the sandbox does not allow. For tools of MCP
         // servers see `mcp`.
+    }
+
+    /// What codex asks about on its own screen. Whoever types there can also allow a command to leave codex's sandbox.
+    fn questions_on_screen(&mut self, sandbox: Option<Sandbox>) {
+        let pointer = "/harness/permissions/approvalPolicy";
+        let permissions = &self.harness.permissions;
+        let policy = match permissions.approval_policy.as_deref() {
+            Some("on-failure") => {
+                let reason = "codex has no approvalPolicy `on-failure` since version 0.143; `on-request` is used";
+                self.dropped.convenience("/harness/permissions", reason);
+                Some("on-request")
+            }
+            None if permissions.auto_approve == Some(true) => Some("never"),
+            policy => policy,
+        };
+        if let Some(policy) = policy {
+            self.config("approval_policy", &toml_text::string(policy), pointer);
+        }
+        if self.host.sandboxed || policy == Some("never") {
+            return;
+        }
+        let reason = "the user at the terminal can allow codex to leave its sandbox; the host's sandbox holds it, or `approvalPolicy` `never`";
+        if permissions.sandbox_mode.is_some() && sandbox.is_some_and(|sandbox| sandbox != Sandbox::FullAccess) {
+            self.dropped.restriction("/harness/permissions/sandboxMode", reason);
+        }
+        if permissions.network_access == Some(false) && !self.host.network && sandbox != Some(Sandbox::FullAccess) {
+            self.dropped.restriction("/harness/permissions/networkAccess", reason);
+        }
     }
 
     /// Whether a session is resumed, if codex supports it.

@@ -5,19 +5,13 @@ use std::time::Instant;
 use super::OutputLoop;
 use super::session_state::{INTERRUPT_LIMIT, SessionAction, SessionState};
 use crate::attempt::outcome::StopReason;
-use crate::attempt::terminal_output::runner_size;
 use crate::plugin_error;
 use crate::session::command::{Client, RunCommand, run_ended};
 use ostler_plugin_host::{PluginError, PluginErrorKind, Transcript};
-use ostler_protocol::{
-    ApiError, ApprovalDecider, ErrorKind, Payload, SessionClosed, SessionEnd, SessionInput, TerminalSize,
-};
+use ostler_protocol::{ApiError, ApprovalDecider, ErrorKind, Payload, SessionClosed, SessionEnd, SessionInput};
 
 /// Bytes of input that may wait for the CLI of a two-way protocol to read them.
 pub(crate) const INPUT_QUEUE: usize = 32 << 20;
-
-/// The key that interrupts what runs in a terminal.
-const CTRL_C: &str = "\u{3}";
 
 /// Bytes that a protocol adds to a message of the user.
 const ENVELOPE: usize = 4096;
@@ -47,7 +41,7 @@ impl OutputLoop<'_> {
         if self.stop_reason == StopReason::Nothing && self.exit.is_none() { Ok(()) } else { Err(run_ended()) }
     }
 
-    fn check_session(&self) -> Result<(), ApiError> {
+    pub(super) fn check_session(&self) -> Result<(), ApiError> {
         self.check_running()?;
         let Some(session) = &self.session else {
             let message = "the run is not a session: it takes no input";
@@ -68,32 +62,19 @@ impl OutputLoop<'_> {
         decision.permit()?;
         self.check_space(serde_json::to_string(text).map_or(usize::MAX, |text| text.len().saturating_add(ENVELOPE)))?;
         let step = self.try_guest(|transcript| transcript.input(text))?;
-        let input =
-            SessionInput { bytes: text.len() as u64, text: text.to_owned(), keys: false, actor: client.actor.clone() };
-        let bytes = self.accept_input(input);
+        self.finish_record();
+        let bytes = text.len() as u64;
+        let input = SessionInput { bytes, text: text.to_owned(), keys: false, actor: client.actor.clone() };
+        self.sink.store(self.recorder.event(&Payload::SessionInputAccepted(input)));
+        if let Some(session) = &mut self.session {
+            session.on_input(Instant::now());
+        }
         self.take(Some(step));
         Ok(bytes)
     }
 
-    /// Types keys into the terminal. The policies judge messages, and are not asked about single keys.
-    fn on_keys(&mut self, keys: &str, client: &Client) -> Result<u64, ApiError> {
-        self.check_session()?;
-        self.check_terminal()?;
-        self.check_space(keys.len())?;
-        self.type_keys(keys)?;
-        // Not the keys themselves: a password that is not shown may be among them.
-        let input =
-            SessionInput { bytes: keys.len() as u64, text: String::new(), keys: true, actor: client.actor.clone() };
-        Ok(self.accept_input(input))
-    }
-
-    fn type_keys(&mut self, keys: &str) -> Result<(), ApiError> {
-        let written = self.child.write(keys.as_bytes().to_vec());
-        written.map_err(|refused| ApiError::new(ErrorKind::Conflict, format!("nothing can be typed: {refused}")))
-    }
-
     /// Checks that there is space for input of this size.
-    fn check_space(&self, size: usize) -> Result<(), ApiError> {
+    pub(super) fn check_space(&self, size: usize) -> Result<(), ApiError> {
         if self.child.input_waiting().saturating_add(size) > INPUT_QUEUE {
             let message = "the CLI does not read its input fast enough: earlier messages still wait";
             return Err(ApiError::new(ErrorKind::Conflict, message).retryable(true));
@@ -101,37 +82,10 @@ impl OutputLoop<'_> {
         Ok(())
     }
 
-    /// Records input that is on its way to the CLI. Returns its size.
-    fn accept_input(&mut self, input: SessionInput) -> u64 {
-        let bytes = input.bytes;
-        self.sink.store(self.recorder.event(&Payload::SessionInputAccepted(input)));
-        if let Some(session) = &mut self.session {
-            session.on_input(Instant::now());
-        }
-        bytes
-    }
-
-    fn check_terminal(&self) -> Result<(), ApiError> {
-        if self.terminal.is_some() {
-            return Ok(());
-        }
-        let message = "the session has no terminal";
-        let hint = "set `terminal` in the payload of `start_interactive_session`";
-        Err(ApiError::new(ErrorKind::Conflict, message).at("/runId").hint(hint))
-    }
-
-    fn on_resize(&mut self, size: TerminalSize) -> Result<(), ApiError> {
-        self.check_session()?;
-        self.check_terminal()?;
-        let resized = self.child.resize(runner_size(size));
-        resized.map_err(|error| ApiError::new(ErrorKind::Conflict, error.to_string()))
-    }
-
     fn on_interrupt(&mut self) -> Result<bool, ApiError> {
         self.check_session()?;
         if self.terminal.is_some() {
-            self.type_keys(CTRL_C)?;
-            return Ok(true);
+            return self.interrupt_terminal().map(|()| true);
         }
         if !self.session.as_ref().is_some_and(SessionState::is_running) {
             return Ok(false);
@@ -150,12 +104,14 @@ impl OutputLoop<'_> {
     }
 
     fn on_end_session(&mut self) -> Result<(), ApiError> {
-        self.check_running()?;
         if self.session.is_none() {
             let message = "the run is not a session";
             return Err(ApiError::new(ErrorKind::Conflict, message).at("/runId").hint("`cancel_run` ends it"));
         }
-        self.end_session(SessionEnd::Ended);
+        // Otherwise it ends already.
+        if self.check_running().is_ok() {
+            self.end_session(SessionEnd::Ended);
+        }
         Ok(())
     }
 
@@ -214,6 +170,7 @@ impl OutputLoop<'_> {
 
     /// Reports the end of the session, when the child has ended.
     pub(super) fn close_session(&mut self) {
+        self.finish_record();
         let Some(session) = &self.session else { return };
         let reason = match (&self.stop_reason, session.ending()) {
             (StopReason::Canceled, _) => SessionEnd::Canceled,

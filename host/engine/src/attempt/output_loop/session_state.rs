@@ -19,7 +19,7 @@ pub(crate) const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct SessionState {
     activity: Activity,
-    /// It has a terminal: nobody knows of turns, and it is idle while nothing is typed or shown.
+    /// It has a terminal: the host cannot see turns, and it is idle while nothing is typed or shown.
     terminal: bool,
     idle_limit: Duration,
     /// Since when the session is idle.
