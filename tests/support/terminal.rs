@@ -36,6 +36,9 @@ impl Terminal {
     pub fn with(mut command: Command, columns: u16, term: &str) -> Self {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
+        // Otherwise the command would keep its own terminal open, also if the test is killed.
+        let close_on_exec = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+        nix::fcntl::fcntl(&pty.master, close_on_exec).unwrap();
         let stream = || Stdio::from(pty.slave.try_clone().unwrap());
         command.env("TERM", term).stdin(stream()).stdout(stream()).stderr(stream());
         let name = nix::unistd::ttyname(&pty.slave).unwrap();

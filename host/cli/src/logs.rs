@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 
+use anstream::adapter::strip_str;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use super::{clean, format, ids, numbers};
 use ostler_client::StreamItem;
 use ostler_protocol::methods::{RunEventsParams, SubscribeParams};
 use ostler_protocol::semantic::{TextPiece, ToolPiece, WholeText};
-use ostler_protocol::{ApiError, EndReason, Event, EventType, Semantic};
+use ostler_protocol::{ApiError, EndReason, Event, EventType, Output as CliOutput, Semantic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,6 +131,31 @@ impl Tail {
 pub(super) struct Log {
     /// Unfinished texts by their ids.
     pub(super) open: BTreeMap<StreamId, OpenText>,
+    /// Removes the escape sequences of a run in a terminal. One can be cut between two pieces of output.
+    terminal: Option<PlainText>,
+}
+
+/// Makes plain text of what a terminal showed.
+#[derive(Debug, Default)]
+struct PlainText {
+    /// The start of an escape sequence, whose rest may follow.
+    pending: String,
+}
+
+impl PlainText {
+    /// Longest escape sequence that is waited for, in bytes.
+    const LONGEST: usize = 256;
+
+    fn push(&mut self, text: &str) -> String {
+        let mut text = std::mem::take(&mut self.pending) + text;
+        if let Some(at) = text.rfind('\u{1b}')
+            && text.len() - at < Self::LONGEST
+            && strip_str(text.get(at..).unwrap_or_default()).next().is_none()
+        {
+            self.pending = text.split_off(at);
+        }
+        strip_str(&text).to_string().replace('\r', "")
+    }
 }
 
 /// The pieces of a text so far.
@@ -181,13 +207,21 @@ impl Log {
         let line = match event.kind {
             EventType::Semantic => return self.semantic(event, &serde_json::from_value(payload.clone()).ok()?),
             EventType::RunStarted => {
+                let in_terminal = payload.get("output") == Some(&json!(CliOutput::Terminal));
+                self.terminal = in_terminal.then(PlainText::default);
                 let version = text("cliVersion");
                 Line::new(
                     "start",
                     format!("{} {version} attempt {} pid {}", text("provider"), payload["attempt"], payload["pid"]),
                 )
             }
-            EventType::ChunkStdout => Line::new("out", text("text").to_owned()),
+            EventType::ChunkStdout => match &mut self.terminal {
+                None => Line::new("out", text("text").to_owned()),
+                Some(terminal) => {
+                    let shown = terminal.push(text("text"));
+                    return Some(shown).filter(|shown| !shown.trim().is_empty()).map(|shown| Line::new("out", shown));
+                }
+            },
             EventType::ChunkStderr => Line::new("err", text("text").to_owned()),
             EventType::Progress => Line::new("stage", format!("{}{}", text("stage"), facts(payload, &["stage"]))),
             EventType::PolicyAudit => {
@@ -378,6 +412,19 @@ mod tests {
         log.line(&piece);
         let (time, indent) = (format::local(piece.timestamp), indent(piece.timestamp));
         assert_eq!(log.unfinished(&Output::plain()), format!("{time} says      one\n{indent}two (unfinished)\n"));
+    }
+
+    #[test]
+    fn output_of_a_terminal_is_shown_without_escape_sequences() {
+        let chunk = |text: &str| (EventType::ChunkStdout, json!({"text": text, "redactions": 0}));
+        let started = json!({"provider": "sh", "attempt": 1, "pid": 7, "output": "terminal"});
+        let shown = lines(&[
+            (EventType::RunStarted, started),
+            chunk("\u{1b}[?2004h$ \u{1b}[3"),
+            chunk("2mls\u{1b}[0m\r\n"),
+            chunk("\u{1b}[2J"),
+        ]);
+        assert_eq!(shown[1..], ["out|$ ", "out|ls\n"]);
     }
 
     #[test]

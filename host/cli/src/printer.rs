@@ -252,8 +252,8 @@ impl Printer {
                 self.printed += bytes.len() as u64;
                 self.append(&bytes, step);
             }
-            // The plugin did not understand these lines; they may explain a failure.
             Output::Terminal => self.append(&bytes, step),
+            // The plugin did not understand these lines; they may explain a failure.
             Output::Lines => self.keep_tail(&String::from_utf8_lossy(&bytes)),
         }
     }

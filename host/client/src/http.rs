@@ -154,7 +154,7 @@ async fn open(socket: &Path) -> Result<UnixStream, ClientError> {
         }),
         Err(error) => Err(ClientError::Unreachable {
             socket: socket.to_owned(),
-            reason: format!("it cannot be told who listens there: {error}"),
+            reason: format!("the user who listens there is unknown: {error}"),
         }),
     }
 }

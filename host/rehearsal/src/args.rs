@@ -138,7 +138,7 @@ The first word of the prompt's first line says what to do:
                      this session, the allowed tools, the attached files
   ENV name           answer with a variable of the environment
   REMEMBER text      keep the text for later turns of the session
-  RECALL             answer with what it was told to remember
+  RECALL             answer with the text of REMEMBER
 In a conversation, where every line of a message may be a step of its own:
   ASK kind: what     ask before it uses a tool; kinds: shell, patch, read, fetch, mcp, tool,
                      network, permissions

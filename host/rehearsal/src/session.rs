@@ -1,6 +1,6 @@
 //! Sessions: the stand-in's record of a conversation, one small file each.
 //!
-//! A session has its id, its folder, the number of its prompts and what it was told to remember. The prompts themselves are
+//! A session has its id, its folder, the number of its prompts and the text that it remembers. The prompts themselves are
 //! not stored: they may contain secrets, and are not needed.
 
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 /// How many sessions are kept.
 const MAX_SESSIONS: usize = 1_000;
-/// A session file is a few hundred bytes, and what it was told to remember; a longer file is not one of ours.
+/// A session file is a few hundred bytes, and the remembered text; a longer file is not one of ours.
 const MAX_FILE: u64 = 64 * 1024;
 /// How many bytes are remembered; the oldest texts are forgotten first.
 const MAX_NOTES: usize = 8 * 1024;
@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) resumed: bool,
     /// Prompts so far, the current one included.
     pub(super) turns: u64,
-    /// What it was told to remember.
+    /// The text that it remembers.
     pub(super) notes: Vec<String>,
 }
 

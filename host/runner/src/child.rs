@@ -524,7 +524,7 @@ fn has_no_reader(pipe: &OwnedFd) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WriteRefused {
     /// The child's input is closed.
-    #[error("the input is closed: the child has ended, closed it, or was told that no more follows")]
+    #[error("the input is closed: the child has ended or closed it, or the end of the input was announced")]
     Closed,
     /// The child does not read fast enough.
     #[error("{waiting} bytes already wait for the child to read them, at most {limit} may: try again later")]

@@ -208,9 +208,7 @@ impl Refused {
         match self {
             Self::AnotherUser(_) => "it is another user's",
             Self::OfRun { .. } => "a process of a run may not call the host",
-            Self::Unknown => {
-                "it cannot be told which process connects: it has ended, or lives in another PID namespace"
-            }
+            Self::Unknown => "the process that connects is unknown: it has ended, or lives in another PID namespace",
         }
     }
 

@@ -50,7 +50,7 @@ impl TokenFile {
     fn failed(&self, what: &str) -> TokenError {
         TokenError::new(
             format!("failed to use the file of tokens {}: {what}", self.path.display()),
-            "mend the file, or move it away and set the tokens anew",
+            "repair the file, or move it away and set the tokens again",
         )
     }
 }

@@ -66,6 +66,7 @@ const HOST_COMMANDS: &[&str] = &[
     "list_audit",
     "pause_queue",
     "prune_audit",
+    "resize_terminal",
     "resume_queue",
     "revoke_access_token",
     "set_queue_priority",

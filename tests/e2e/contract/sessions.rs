@@ -41,12 +41,28 @@ impl ContractWalk<'_> {
         }
         self.refused("send_session_input", json!({ "runId": UNKNOWN_ID, "data": "x" }), "NOT_FOUND");
         self.resume();
+        self.terminal();
 
         let failed = self.run("FAIL usage", json!({}));
         self.ok("get_inbox", json!({}));
         self.ok("acknowledge_failures", json!({ "runIds": [failed] }));
         self.ok("acknowledge_failures", json!({}));
         self.refused("acknowledge_failures", json!({ "runIds": [UNKNOWN_ID] }), "NOT_FOUND");
+    }
+
+    /// A session in a terminal.
+    fn terminal(&mut self) {
+        let mut payload = self.payload("", json!({ "provider": "shell", "terminal": { "rows": 20 } }));
+        payload.as_object_mut().unwrap().remove("prompt");
+        let started = self.ok("start_interactive_session", payload);
+        let run = started["runId"].clone();
+        let size = |run: &Value, rows: u16| json!({ "runId": run, "rows": rows, "columns": 100 });
+        self.ok("resize_terminal", size(&run, 40));
+        self.refused("resize_terminal", size(&run, 0), "INVALID_PARAMS");
+        self.refused("resize_terminal", size(&json!(UNKNOWN_ID), 40), "NOT_FOUND");
+        self.ok("send_session_input", json!({ "runId": run, "data": "exit\r", "keys": true }));
+        self.ok("end_session", json!({ "runId": run }));
+        self.refused("resize_terminal", size(&run, 40), "CONFLICT");
     }
 
     fn wait_for_approval(&mut self, run: &Value) -> Value {

@@ -30,7 +30,8 @@ struct Broken {
 /// The common configuration: one run at a time, so that the tests know which runs wait; tokens in a file, because a CI
 /// machine has no keyring.
 const COMMON: &str = "[http]\nlisten = \"127.0.0.1:0\"\n[tokens]\nstore = \"file\"\n\
-    [scheduler]\nglobal = 1\ncapacity = 2\n[providers.other]\nplugin = \"rehearsal\"\n";
+    [scheduler]\nglobal = 1\ncapacity = 2\n[providers.other]\nplugin = \"rehearsal\"\n\
+    [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = { terminalArgs = [\"-i\"] }\n";
 
 impl ContractHost {
     /// Starts the host.

@@ -130,7 +130,7 @@ impl Desk {
         self.prompt.is_none() && self.open.iter().any(|open| !self.announced.contains(&open.id))
     }
 
-    /// The approvals that wait for a dialog. They get none any more: the user is told how to answer them elsewhere.
+    /// The approvals that wait for a dialog. They get none any more: a note says how to answer them elsewhere.
     pub(crate) fn announce(&mut self) -> Vec<Approval> {
         let waiting: Vec<Approval> =
             self.open.iter().filter(|open| !self.announced.contains(&open.id)).cloned().collect();

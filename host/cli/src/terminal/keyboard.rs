@@ -222,6 +222,8 @@ fn change_mode(terminal: &File, to: Mode, discard: bool) -> io::Result<()> {
     if to == Mode::Raw {
         termios::cfmakeraw(&mut mode);
     } else {
+        // The terminal would discard output that it has not shown when Ctrl-C is pressed.
+        mode.local_flags.insert(LocalFlags::NOFLSH);
         mode.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::IEXTEN);
         mode.input_flags.remove(InputFlags::ICRNL | InputFlags::INLCR | InputFlags::IGNCR | InputFlags::IXON);
     }
