@@ -49,7 +49,7 @@ fn session_without_a_protocol_runs_in_a_terminal_takes_keys_and_messages_and_end
     session.wait_for_screen("begin\r\n");
     assert!(session.interrupt());
     session.wait_for_screen("^C");
-    session.type_keys("false\r");
+    session.type_keys("false\rhalf a line");
     assert_eq!(session.end(), "completed", "the exit code of a shell that is left says nothing");
 
     let events = session.events();
@@ -137,6 +137,14 @@ fn terminal_where_it_cannot_be_is_refused_and_names_the_field() {
     assert_eq!(refused("resize_terminal", json!({"runId": spoken.run, "rows": 0, "columns": 1})).0, "INVALID_PARAMS");
 }
 
+/// A made-up private key. It is built here, so that no file contains anything that looks like one.
+fn private_key() -> String {
+    let letters: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').collect();
+    let line = |number: usize| (0..64).map(|n| letters[(n * n * 7 + number * 13 + n * 5) % letters.len()]).collect();
+    let lines: Vec<String> = (0..12).map(line).collect();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+}
+
 #[test]
 fn secrets_that_are_typed_or_shown_are_redacted_everywhere() {
     let host = running();
@@ -155,10 +163,15 @@ fn secrets_that_are_typed_or_shown_are_redacted_everywhere() {
     session.wait_for_screen("${#word}\r\n\u{1b}[?2004l");
     session.type_keys(&format!("{known}\r"));
     session.wait_for_screen(&format!("read {}", known.len()));
+    // A key that a shell reads line by line.
+    let key = private_key();
+    session.type_keys(&format!("wc -l <<EOF\r{}EOF\r", key.replace('\n', "\r")));
+    session.wait_for_screen("\r14\r\n");
     session.end();
     let screen = session.screen();
     assert!(screen.contains("pasted [REDACTED:github-pat]"), "{screen:?}");
-    let probe = SecretProbe::new(&[token.to_owned(), known.to_owned()]);
+    let secrets = [token, known].into_iter().chain(key.lines().filter(|line| !line.starts_with("-----")));
+    let probe = SecretProbe::new(&secrets.map(str::to_owned).collect::<Vec<_>>());
     for event in session.events() {
         probe.assert_not_in("an event", event.to_string());
     }
@@ -166,13 +179,14 @@ fn secrets_that_are_typed_or_shown_are_redacted_everywhere() {
 }
 
 #[test]
-fn flood_on_a_terminal_is_stored_up_to_the_limit_and_the_session_can_be_ended() {
+fn flood_on_a_terminal_is_stored_up_to_the_limit_and_ends_the_session() {
     let host = TestHost::granted(&format!("{CONFIG}\n[storage]\nmax_stored_mib = 1\n"));
     host.ensure_running();
     let session = start(&host, "once", &json!({"prompt": "yes 0123456789 0123456789"}));
-    session.wait_for("a warning", |event| event["payload"]["code"] == "BUFFER_TRIMMED");
-    assert_eq!(session.end(), "completed");
-    assert!(warning_codes(&session.events()).contains(&"BUFFER_TRIMMED"));
+    let events = host.wait_for_end(&session.run);
+    assert!(warning_codes(&events).contains(&"BUFFER_TRIMMED"));
+    assert_eq!(of_type(&events, "session.closed")[0]["payload"]["reason"], "storage_limit");
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{:#}", end_of(&events).unwrap());
     host.assert_nothing_runs(TIMEOUT);
 }
 

@@ -195,7 +195,7 @@ impl Printer {
             EventType::SessionInputAccepted => self.with(event, &mut step, |printer, input: &SessionInput, step| {
                 printer.end_line(step);
                 step.activity = Some(Activity::Working(String::new()));
-                if actors::is_own(&input.actor) {
+                if input.keys || actors::is_own(&input.actor) {
                     return;
                 }
                 step.note(Level::Info, format!("message of {}: {}", actors::name(&input.actor), input.text.trim_end()));
@@ -562,6 +562,7 @@ pub(super) fn end_of_session(reason: &SessionEnd) -> &str {
         SessionEnd::Ended => "a client ended it",
         SessionEnd::Idle => "it was idle for too long",
         SessionEnd::TimeLimit => "it reached its time limit",
+        SessionEnd::StorageLimit => "what it shows reached the limit of stored output",
         SessionEnd::Canceled => "its run was canceled",
         SessionEnd::HostStops => "the host stops",
         SessionEnd::Exited => "the CLI ended",

@@ -270,6 +270,8 @@ open_names! {
         Idle = "idle",
         /// It reached its time limit.
         TimeLimit = "time_limit",
+        /// What its terminal shows reached the limit of stored output.
+        StorageLimit = "storage_limit",
         /// Its run was canceled.
         Canceled = "canceled",
         /// The host stops.

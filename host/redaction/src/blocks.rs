@@ -111,7 +111,7 @@ fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
 
 fn classify(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>) -> Verdict {
     let Some(content) = text.get(line.clone()) else { return Verdict::Foreign };
-    let blank = |from: usize| content.get(from..).is_some_and(|rest| !rest.bytes().any(|b| b.is_ascii_alphanumeric()));
+    let blank = |from: usize| content.get(from..).is_some_and(is_blank);
     // An empty line may also have a line number or a log prefix.
     if blank(0) || blank(skip_marks(content, 0)) || same_shape(content, &open.prefix).is_some_and(blank) {
         return Verdict::Blank;
@@ -160,11 +160,42 @@ fn same_shape(content: &str, prefix: &str) -> Option<usize> {
     (alike && content.is_char_boundary(prefix.len())).then_some(prefix.len())
 }
 
-/// Skips indentation, quotes, margins and a line number.
+/// Whether a text shows no letter and no digit.
+fn is_blank(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c == '\u{1b}' || c.is_ascii_alphanumeric()) {
+        rest = rest.get(at..).unwrap_or_default();
+        match control_sequence(rest) {
+            0 if rest.starts_with('\u{1b}') => rest = rest.get(1..).unwrap_or_default(),
+            0 => return false,
+            length => rest = rest.get(length..).unwrap_or_default(),
+        }
+    }
+    true
+}
+
+/// The length of the control sequence at the start of a text: a shell shows some before each line that is typed.
+fn control_sequence(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let end = parameters.bytes().position(|byte| !(0x20..0x40).contains(&byte));
+    end.filter(|end| parameters.as_bytes().get(*end).is_some_and(|byte| (0x40..0x7f).contains(byte)))
+        .map_or(0, |end| end + 3)
+}
+
+/// Skips control sequences, indentation, quotes, margins and a line number.
 fn skip_marks(content: &str, start: usize) -> usize {
     let margin = |c: char| c.is_whitespace() || matches!(c, '|' | '>' | '→' | '"' | '\'' | '`' | '│' | '*' | '#');
-    let skip =
-        |from: usize| content.get(from..).map_or(from, |rest| content.len() - rest.trim_start_matches(margin).len());
+    let skip = |mut from: usize| {
+        loop {
+            let rest = content.get(from..).unwrap_or_default();
+            let next = content.len() - rest.trim_start_matches(margin).len();
+            let next = next + control_sequence(content.get(next..).unwrap_or_default());
+            if next == from {
+                return from;
+            }
+            from = next;
+        }
+    };
     let at = skip(start);
     let digits = content.get(at..).unwrap_or_default().bytes().take_while(u8::is_ascii_digit).count();
     match content.get(at + digits..).and_then(|rest| rest.chars().next()) {

@@ -20,8 +20,17 @@ struct Claim {
     from: usize,
     /// [`OPEN`] if it may continue after the end of the text.
     to: usize,
+    kind: ClaimKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClaimKind {
+    /// All of it may be a secret.
+    Secret,
     /// The secret is only a part of it, and comes after a name or the like.
-    around: bool,
+    Named,
+    /// Escape sequences, which may be inside of a secret.
+    Escapes,
 }
 
 /// The last position in `text`, not before `start`, at which it can be split. `text` has no newline after `start`.
@@ -69,6 +78,7 @@ fn claims(shared: &Shared, text: &str, start: usize, begin: impl Fn(&Claim) -> u
     let bytes = text.as_bytes();
     let mut claims: Vec<(usize, usize)> = Vec::new();
     let mut take = |claim: Claim| claims.push((begin(&claim), if claim.to > bytes.len() { OPEN } else { claim.to }));
+    let mut escapes: Option<Claim> = None;
     redactor.with_scratch(|scratch| {
         for hit in redactor.literals.all(bytes.get(start..).unwrap_or_default()) {
             let (from, to) = (start + hit.range.start, start + hit.range.end);
@@ -98,20 +108,32 @@ fn claims(shared: &Shared, text: &str, start: usize, begin: impl Fn(&Claim) -> u
                             None => from + rule.max_length + CONTEXT,
                         };
                         // With groups, the match begins with something else: a name, a scheme.
-                        Claim { from, to, around: !rule.groups.is_empty() }
+                        let kind = if rule.groups.is_empty() { ClaimKind::Secret } else { ClaimKind::Named };
+                        Claim { from, to, kind }
                     }
                     Target::Around { rule } => {
                         let reach = redactor.rules.get(rule as usize).map_or(0, |rule| rule.max_length);
-                        Claim { from, to: from + reach + CONTEXT, around: true }
+                        Claim { from, to: from + reach + CONTEXT, kind: ClaimKind::Named }
                     }
-                    Target::Escape | Target::Invisible => Claim { from, to: to + ESCAPE_REACH, around: true },
+                    Target::Escape | Target::Invisible => {
+                        // Of sequences in a row, only the first start matters.
+                        match &mut escapes {
+                            Some(open) if from <= open.to => open.to = to + ESCAPE_REACH,
+                            open => {
+                                let next = Claim { from, to: to + ESCAPE_REACH, kind: ClaimKind::Escapes };
+                                open.replace(next).into_iter().for_each(&mut take);
+                            }
+                        }
+                        continue;
+                    }
                     Target::Percent | Target::Placeholder => continue,
                 });
             }
         }
     });
+    escapes.into_iter().for_each(&mut take);
     shared.masks.each(bytes, start, |range, _, open, end| {
-        take(Claim { from: range.start, to: if open { OPEN } else { end }, around: false });
+        take(Claim { from: range.start, to: if open { OPEN } else { end }, kind: ClaimKind::Secret });
     });
     claims
 }
@@ -122,8 +144,8 @@ pub(super) fn shown_end(shared: &Shared, text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let named = std::cell::Cell::new(false);
     let claims = claims(shared, text, start, |claim| {
-        named.set(named.get() || claim.around && claim.to > bytes.len());
-        if claim.around { OPEN } else { claim.from }
+        named.set(named.get() || claim.kind == ClaimKind::Named && claim.to > bytes.len());
+        if claim.kind == ClaimKind::Secret { claim.from } else { OPEN }
     });
     let open = claims.iter().filter(|(from, to)| *from != OPEN && *to == OPEN).map(|(from, _)| *from).min();
     let mut end = open.unwrap_or(bytes.len());

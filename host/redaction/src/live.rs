@@ -154,6 +154,7 @@ mod tests {
         for text in [
             "Continue?",
             "Password:",
+            "\u{1b}[?2004h$ internationalization",
             "user@host:/a/long/path$",
             "\u{1b}[12;3HZQ\u{1b}[39m\u{1b}[0m\u{1b}[?25h\u{1b}[12;4H",
         ] {

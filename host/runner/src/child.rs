@@ -257,6 +257,13 @@ impl Child {
         terminal::set_size(master.as_fd(), size).map_err(ResizeRefused::System)
     }
 
+    /// Sends SIGINT to the foreground process group of the terminal, if its modes make Ctrl-C do that. Returns whether they
+    /// do. Unlike the key, it does not wait for input that nobody has read.
+    pub fn interrupt_terminal(&mut self) -> bool {
+        let master = self.terminal.as_ref().and(self.stdout.as_ref());
+        master.is_some_and(|master| terminal::interrupt_by_modes(master.as_fd()))
+    }
+
     /// A handle that wakes this child's thread from any other.
     pub fn waker(&self) -> Waker {
         Waker { wake: Arc::clone(&self.wake) }

@@ -103,4 +103,7 @@ pub enum StopSignal {
     Interrupt,
     /// SIGTERM to every descendant, then SIGKILL.
     Terminate,
+    /// SIGHUP to the child's process group, as when its terminal is closed, then SIGTERM and SIGKILL to every descendant.
+    /// Interactive shells ignore SIGTERM.
+    Hangup,
 }

@@ -277,9 +277,10 @@ impl Keeper {
         let far = now + Duration::from_secs(365 * 86_400);
         let kill_at = now.checked_add(grace).unwrap_or(far);
         let terminate_at = match first {
-            StopSignal::Interrupt => {
+            StopSignal::Interrupt | StopSignal::Hangup => {
+                let signal = if first == StopSignal::Hangup { Signal::SIGHUP } else { Signal::SIGINT };
                 if !self.exited {
-                    let _ = kill(Pid::from_raw(-self.child.as_raw()), Signal::SIGINT);
+                    let _ = kill(Pid::from_raw(-self.child.as_raw()), signal);
                 }
                 Some(now.checked_add(grace / 2).unwrap_or(far))
             }

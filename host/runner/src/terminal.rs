@@ -156,6 +156,13 @@ pub(super) fn interrupt_foreground(master: BorrowedFd<'_>, leader: i32) {
     }
 }
 
+/// Sends SIGINT to the foreground process group, if Ctrl-C does. Returns whether it does.
+pub(super) fn interrupt_by_modes(master: BorrowedFd<'_>) -> bool {
+    let signals = tcgetattr(master).is_ok_and(|modes| modes.local_flags.contains(LocalFlags::ISIG));
+    // SAFETY: an open descriptor and a signal's number.
+    signals && Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSIG, libc::SIGINT) }).is_ok()
+}
+
 /// The bytes that end the input, where `last` is the last byte of input before them.
 ///
 /// Where the terminal edits lines, its key for the end of input (VEOF, Ctrl-D) ends one read of the program, as if a

@@ -220,7 +220,11 @@ impl Command {
             }
             Self::Start => Writer::new(1).finish(),
             Self::Stop { first, grace } => Writer::new(2)
-                .u8(u8::from(*first == StopSignal::Interrupt))
+                .u8(match first {
+                    StopSignal::Terminate => 0,
+                    StopSignal::Interrupt => 1,
+                    StopSignal::Hangup => 2,
+                })
                 .u64(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX))
                 .finish(),
             Self::Contain => Writer::new(3).finish(),
@@ -239,7 +243,12 @@ impl Command {
             }
             1 => Self::Start,
             2 => {
-                let first = if reader.u8()? == 1 { StopSignal::Interrupt } else { StopSignal::Terminate };
+                let first = match reader.u8()? {
+                    0 => StopSignal::Terminate,
+                    1 => StopSignal::Interrupt,
+                    2 => StopSignal::Hangup,
+                    _ => return None,
+                };
                 Self::Stop { first, grace: Duration::from_millis(reader.u64()?) }
             }
             3 => Self::Contain,

@@ -20,6 +20,9 @@ use ostler_protocol::{ApiError, Event, EventType, RunId, RunRecord};
 /// The key that leaves, Ctrl-\: as a byte, and as the sequences of terminals in which a CLI has enabled other codes for keys (kitty's
 /// protocol with and without the kind of event, and xterm's `modifyOtherKeys`).
 const LEAVE: [&[u8]; 4] = [b"\x1c", b"\x1b[92;5u", b"\x1b[92;5:1u", b"\x1b[27;5;92~"];
+/// How a terminal marks a paste.
+const PASTE_START: &[u8] = b"\x1b[200~";
+const PASTE_END: &[u8] = b"\x1b[201~";
 /// Bytes that may wait to be sent. More is discarded: the host does not answer.
 const MAX_TYPED: usize = 4 << 20;
 /// Bytes of a call with keys.
@@ -32,10 +35,10 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 const MAX_SIZE: usize = 1000;
 
 /// Undoes what full-screen programs do to a terminal: mouse and focus reports, marked pastes, codes for keys, a scroll region,
-/// synchronized updates, no line wrap, another cursor, another character set, colors, and their second screen, which is left only by
+/// synchronized updates, no line wrap, inserting, inverse video, another cursor, another character set, colors, and their second screen, which is left only by
 /// [`LEAVE_SCREEN`].
 const RESET: &str = "\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007l\x1b[?1015l\
-    \x1b[?2004l\x1b[?2031l\x1b[<u\x1b[>4;0m\x1b[?1l\x1b>\x1b[?7h\x1b[?25h\x1b[0 q\x1b(B\x1b[0m";
+    \x1b[?2004l\x1b[?2031l\x1b[<u\x1b[>4;0m\x1b[?1l\x1b>\x1b[?5l\x1b[?6l\x1b[?7h\x1b[4l\x0f\x1b[?25h\x1b[0 q\x1b(B\x1b[0m";
 /// The sequence with which programs switch to their second screen, and the one that leaves it.
 const ENTER_SCREEN: &str = "\x1b[?1049h";
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
@@ -101,33 +104,53 @@ impl Outbox {
 
 /// Bytes that were typed. The last character can be incomplete.
 #[derive(Debug, Default)]
-struct Typed(Vec<u8>);
+struct Typed {
+    bytes: Vec<u8>,
+    /// A paste has begun that the terminal marks, and has not ended.
+    in_paste: bool,
+}
 
 impl Typed {
-    /// Adds bytes. Returns whether the key to leave is among them; what follows it is dropped.
+    /// Adds bytes. Returns whether the key to leave is among them; what follows it is dropped. In a marked paste, there are no
+    /// keys.
     fn push(&mut self, bytes: &[u8]) -> bool {
-        let leave = LEAVE.iter().filter_map(|key| memmem(bytes, key)).min();
+        let mut at = 0;
+        let mut leave = None;
+        while leave.is_none() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let mark = if self.in_paste { PASTE_END } else { PASTE_START };
+            let mark = memmem(rest, mark).map(|found| (found, mark.len()));
+            let key = LEAVE.iter().filter_map(|key| memmem(rest, key)).min().filter(|_| !self.in_paste);
+            match (mark, key) {
+                (Some((found, length)), key) if key.is_none_or(|key| found < key) => {
+                    self.in_paste = !self.in_paste;
+                    at += found + length;
+                }
+                (_, Some(key)) => leave = Some(at + key),
+                _ => break,
+            }
+        }
         let typed = bytes.get(..leave.unwrap_or(bytes.len())).unwrap_or_default();
-        if self.0.len() + typed.len() <= MAX_TYPED {
-            self.0.extend_from_slice(typed);
+        if self.bytes.len() + typed.len() <= MAX_TYPED {
+            self.bytes.extend_from_slice(typed);
         }
         leave.is_some()
     }
 
     /// Takes the complete characters. Bytes that are not UTF-8 are dropped: the API has no place for them.
     fn take(&mut self) -> Option<String> {
-        let later = self.0.split_off(self.0.len().min(MAX_CALL));
+        let later = self.bytes.split_off(self.bytes.len().min(MAX_CALL));
         let mut text = String::new();
         let mut rest = 0;
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.bytes.utf8_chunks() {
             text.push_str(chunk.valid());
             rest = chunk.invalid().len();
         }
-        let incomplete = self.0.split_off(self.0.len() - rest);
+        let incomplete = self.bytes.split_off(self.bytes.len() - rest);
         // A sequence can only be continued if it is at the end and shorter than a character.
         let continued = matches!(std::str::from_utf8(&incomplete), Err(error) if error.error_len().is_none());
-        self.0 = if continued { incomplete } else { Vec::new() };
-        self.0.extend(later);
+        self.bytes = if continued { incomplete } else { Vec::new() };
+        self.bytes.extend(later);
         Some(text).filter(|text| !text.is_empty())
     }
 }
@@ -383,6 +406,15 @@ mod tests {
             assert_eq!(typed.take().as_deref(), Some("a"));
         }
         assert!(!Typed::default().push(b"\x1b[92;2u"));
+    }
+
+    #[test]
+    fn key_to_leave_in_a_marked_paste_is_text() {
+        let mut typed = Typed::default();
+        assert!(!typed.push(b"\x1b[200~a\x1cb"));
+        assert!(!typed.push(b"\x1c\x1b[201~"));
+        assert_eq!(typed.take().as_deref(), Some("\x1b[200~a\x1cb\x1c\x1b[201~"));
+        assert!(typed.push(b"\x1c"));
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl<'a> RunEventSink<'a> {
         self.output.check().is_err()
     }
 
+    /// Whether output was not stored, because the run has reached its limit.
+    pub(crate) const fn is_trimmed(&self) -> bool {
+        self.trimmed
+    }
+
     /// Stores an event of the host itself. The quota does not apply to these few.
     pub(crate) fn store(&mut self, event: NewEvent) {
         self.store_all(vec![event]);

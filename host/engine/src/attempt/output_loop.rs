@@ -47,6 +47,9 @@ use protocol_requests::ProtocolRequests;
 use session_state::SessionState;
 use typing::Typing;
 
+/// How long a CLI in a terminal has to end after the key for the end of the input. Many do not end by it.
+const TERMINAL_LINGER: Duration = Duration::from_secs(2);
+
 /// What an output loop needs.
 pub(crate) struct OutputLoopParts<'a> {
     pub(crate) run: RunId,
@@ -205,7 +208,7 @@ pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
         session: parts.interaction.idle_limit.map(|limit| session(limit, started)),
         stop: parts.stop,
         grace: runner.grace(),
-        linger: runner.linger(),
+        linger: if in_terminal { runner.linger().min(TERMINAL_LINGER) } else { runner.linger() },
         keep_raw: parts.config.storage.raw,
         caps,
         translator: EventTranslator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
@@ -354,7 +357,9 @@ impl OutputLoop<'_> {
         let Some(reason) = reason_to_end(&self.stop_reason, requested, exited, self.sink.failed()) else { return };
         if std::mem::replace(&mut self.stop_reason, reason) == StopReason::Nothing {
             self.cut_short = !exited;
-            self.child.stop(self.stop, self.grace);
+            // A terminal is closed. Shells ignore other signals.
+            let first = if self.terminal.is_some() { StopSignal::Hangup } else { self.stop };
+            self.child.stop(first, self.grace);
         }
     }
 
@@ -385,6 +390,10 @@ impl OutputLoop<'_> {
         self.store_chunk(stream, chunk);
         if let Some(session) = &mut self.session {
             session.on_output(now);
+        }
+        if self.sink.is_trimmed() {
+            // Nobody would see what the CLI shows.
+            self.end_session(SessionEnd::StorageLimit);
         }
         if let Some(batch) = self.lane(stream).decoder.push(bytes).filter(|_| self.transcript.is_ok()) {
             self.read(stream, &batch);

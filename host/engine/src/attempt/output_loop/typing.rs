@@ -81,8 +81,11 @@ impl OutputLoop<'_> {
         Ok(bytes)
     }
 
-    /// Types Ctrl-C.
+    /// Types Ctrl-C. If earlier input was not read, the key would wait behind it, and the signal is sent instead.
     pub(super) fn interrupt_terminal(&mut self) -> Result<(), ApiError> {
+        if self.child.input_waiting() > 0 && self.child.interrupt_terminal() {
+            return Ok(());
+        }
         self.type_keys(CTRL_C)
     }
 
