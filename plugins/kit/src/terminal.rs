@@ -11,6 +11,9 @@ use crate::argument::argument_problem;
 use crate::payload::Harness;
 use crate::prompt;
 
+/// The exit code of a shell whose last command was interrupted.
+const INTERRUPTED: i32 = 130;
+
 /// Whether the run is a session in a terminal. `prepare` then returns the channel `pty`.
 #[must_use]
 pub fn in_terminal(request: &RunRequest) -> bool {
@@ -90,7 +93,7 @@ impl Transcript for TerminalTranscript {
             _ if exit.canceled || exit.timed_out => return Outcome::default(),
             // The session was ended on request.
             (None, None) => return ended,
-            (Some(code), _) if self.success_codes.contains(&code) => return ended,
+            (Some(code), _) if code == INTERRUPTED || self.success_codes.contains(&code) => return ended,
             (_, Some(signal)) => (format!("signal-{signal}"), format!("the program was ended by signal {signal}")),
             (Some(code), None) => (format!("exit-{code}"), format!("the program exited with code {code}")),
         };
@@ -184,7 +187,7 @@ mod tests {
             let exit = ExitStatus { code, signal, timed_out: false, canceled: false };
             transcript.finish(exit, Vec::new()).failure.and_then(|failure| failure.code)
         };
-        assert_eq!((finish(None, None), finish(Some(3), None)), (None, None));
+        assert_eq!((finish(None, None), finish(Some(3), None), finish(Some(130), None)), (None, None, None));
         assert_eq!(finish(Some(1), None).as_deref(), Some("exit-1"));
         assert_eq!(finish(None, Some(11)).as_deref(), Some("signal-11"));
     }
