@@ -141,7 +141,8 @@ fn approval_that_nobody_answers_is_denied_after_its_time_limit() {
 #[test]
 fn questions_are_answered_by_their_ids_and_secret_answers_are_not_stored() {
     let host = running("");
-    let secret = ["gh", "p_", "Z3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
+    // No rule knows it, and the agent repeats it.
+    let secret = "river-stone-by-the-77th-bridge".to_owned();
     let session = Session::start(&host, "QUESTION Which color? | red | blue || secret: Which token?", &json!({}));
     let approval = session.approvals(1).remove(0);
     assert_eq!(approval["kind"], "question");
@@ -157,6 +158,7 @@ fn questions_are_answered_by_their_ids_and_secret_answers_are_not_stored() {
     session.answer(&approval, &json!({"answers": {ids[0]: ["green"], ids[1]: [secret]}})).unwrap();
     session.wait_for_turns(1);
     assert!(session.text().contains("green"), "{}", session.text());
+    assert!(session.text().contains("[REDACTED:secret-answer]"), "{}", session.text());
     session.end();
     host.stop();
     SecretProbe::new(&[secret]).assert_not_below(&host.home(), &[]);

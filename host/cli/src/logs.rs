@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 
-use anstream::adapter::strip_str;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use super::{clean, format, ids, numbers};
 use ostler_client::StreamItem;
 use ostler_protocol::methods::{RunEventsParams, SubscribeParams};
 use ostler_protocol::semantic::{TextPiece, ToolPiece, WholeText};
-use ostler_protocol::{ApiError, EndReason, Event, EventType, Output as CliOutput, Semantic};
+use ostler_protocol::{ApiError, EndReason, Event, EventType, Output as CliOutput, Semantic, TerminalText};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,30 +131,7 @@ pub(super) struct Log {
     /// Unfinished texts by their ids.
     pub(super) open: BTreeMap<StreamId, OpenText>,
     /// Removes the escape sequences of a run in a terminal. One can be cut between two pieces of output.
-    terminal: Option<PlainText>,
-}
-
-/// Makes plain text of what a terminal showed.
-#[derive(Debug, Default)]
-struct PlainText {
-    /// The start of an escape sequence, whose rest may follow.
-    pending: String,
-}
-
-impl PlainText {
-    /// Longest escape sequence that is waited for, in bytes.
-    const LONGEST: usize = 256;
-
-    fn push(&mut self, text: &str) -> String {
-        let mut text = std::mem::take(&mut self.pending) + text;
-        if let Some(at) = text.rfind('\u{1b}')
-            && text.len() - at < Self::LONGEST
-            && strip_str(text.get(at..).unwrap_or_default()).next().is_none()
-        {
-            self.pending = text.split_off(at);
-        }
-        strip_str(&text).to_string().replace('\r', "")
-    }
+    terminal: Option<TerminalText>,
 }
 
 /// The pieces of a text so far.
@@ -208,7 +184,7 @@ impl Log {
             EventType::Semantic => return self.semantic(event, &serde_json::from_value(payload.clone()).ok()?),
             EventType::RunStarted => {
                 let in_terminal = payload.get("output") == Some(&json!(CliOutput::Terminal));
-                self.terminal = in_terminal.then(PlainText::default);
+                self.terminal = in_terminal.then(TerminalText::default);
                 let version = text("cliVersion");
                 Line::new(
                     "start",

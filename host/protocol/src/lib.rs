@@ -41,6 +41,7 @@ mod retention;
 mod sandbox;
 mod secret_name;
 pub mod semantic;
+mod terminal_text;
 mod variable_name;
 mod warning;
 
@@ -81,5 +82,6 @@ pub use retention::{
 pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::{secret_like, words};
 pub use semantic::Semantic;
+pub use terminal_text::{TerminalText, control_sequence_length};
 pub use variable_name::{MARKER_VARIABLE, is_of_caller, matches_name};
 pub use warning::{Warning, WarningCode};

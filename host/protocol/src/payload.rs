@@ -289,7 +289,8 @@ impl SandboxMode {
 pub enum ApprovalPolicy {
     /// Before every action that is not known to be harmless.
     Untrusted,
-    /// When something failed inside the sandbox.
+    /// When something failed inside the sandbox. No CLI of today has it (codex until 0.142): it is used as `on-request`, with
+    /// a compatibility warning.
     OnFailure,
     /// When the model wants to.
     OnRequest,

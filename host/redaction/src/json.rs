@@ -79,7 +79,7 @@ fn redact_string(run: &RunRedactor, context: Option<Context<'_>>, text: &mut Str
         && text.len() <= MAX_IN_CONTEXT
         && !text.contains('\n')
     {
-        let shared = &run.shared;
+        let shared = run.shared();
         let decides = |name: &str| shared.masks.reads_names() || shared.redactor.literals.any(name.as_bytes());
         let (before, after) = match context {
             Context::Key(key) if decides(key) => (format!("\"{key}\": \""), "\""),

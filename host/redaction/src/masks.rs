@@ -69,6 +69,9 @@ pub struct Masks {
     documents: bool,
     /// Values that are masked only where they are used as a credential.
     credentials: Credentials,
+    /// What it was made from, to add more.
+    values: Vec<KnownSecret>,
+    open: BTreeSet<String>,
 }
 
 struct Form {
@@ -101,9 +104,9 @@ impl Masks {
     /// The same for a run with other, open values, whose names do not suggest a secret. A word among them counts as
     /// ordinary: for example, a password that equals the user's name.
     pub fn with_open(values: impl IntoIterator<Item = KnownSecret>, open: &BTreeSet<String>) -> Self {
-        let mut masks = Self::default();
+        let mut masks = Self { values: values.into_iter().collect(), open: open.clone(), ..Self::default() };
         let mut forms: HashMap<Vec<u8>, (u32, Kind)> = HashMap::new();
-        for known in values {
+        for known in masks.values.clone() {
             let name =
                 Some(kebab(&known.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| KNOWN_VALUE.to_owned());
             let index = masks.names.iter().position(|n| *n == name).unwrap_or_else(|| {
@@ -152,6 +155,11 @@ impl Masks {
             debug_assert!(masks.keys.is_some());
         }
         masks
+    }
+
+    /// The same with further values. The indexes of the names stay.
+    pub(super) fn with(&self, more: impl IntoIterator<Item = KnownSecret>) -> Self {
+        Self::with_open(self.values.iter().cloned().chain(more), &self.open)
     }
 
     /// No known values.

@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::{ArcSwap, Guard};
+
 use super::compile::Redactor;
 use super::json::redact_value;
-use super::masks::Masks;
+use super::masks::{KnownSecret, Masks};
 use super::rules::FaultSink;
 use super::stream::StreamRedactor;
 use super::text::{KNOWN_VALUE, WITHHELD};
@@ -15,7 +17,8 @@ use super::text::{KNOWN_VALUE, WITHHELD};
 /// Redacts all text of one run. Cheap to clone.
 #[derive(Clone)]
 pub struct RunRedactor {
-    pub(super) shared: Arc<Shared>,
+    /// Replaced when values are added.
+    shared: Arc<ArcSwap<Shared>>,
 }
 
 pub(super) struct Shared {
@@ -23,7 +26,7 @@ pub(super) struct Shared {
     pub(super) masks: Arc<Masks>,
     pub(super) faults: Arc<dyn FaultSink>,
     /// Names that plugins gave to finds of `scan`.
-    learned: Mutex<HashSet<String>>,
+    learned: Arc<Mutex<HashSet<String>>>,
     pub(super) unscanned: Unscanned,
 }
 
@@ -81,16 +84,37 @@ impl RunRedactor {
 
     /// The same, with a choice for texts whose scan fails.
     pub fn with(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>, unscanned: Unscanned) -> Self {
-        Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default(), unscanned }) }
+        let shared = Shared { redactor, masks, faults, learned: Arc::default(), unscanned };
+        Self { shared: Arc::new(ArcSwap::from_pointee(shared)) }
+    }
+
+    /// What it needs at this moment. One call must use one of them: indexes of names refer to it.
+    pub(super) fn shared(&self) -> Guard<Arc<Shared>> {
+        self.shared.load()
+    }
+
+    /// Adds secret values that became known during the run. All clones, and streams that have begun, mask them from now on.
+    pub fn add(&self, secrets: &[KnownSecret]) {
+        self.shared.rcu(|shared| {
+            let Shared { redactor, masks, faults, learned, unscanned } = &**shared;
+            Shared {
+                redactor: Arc::clone(redactor),
+                masks: Arc::new(masks.with(secrets.iter().cloned())),
+                faults: Arc::clone(faults),
+                learned: Arc::clone(learned),
+                unscanned: *unscanned,
+            }
+        });
     }
 
     /// The same redactor for the host's own messages, such as errors, which must be readable without rules.
     #[must_use]
     pub fn for_own_words(&self) -> Self {
-        if !self.shared.redactor.withhold {
+        let shared = self.shared();
+        if !shared.redactor.withhold {
             return self.clone();
         }
-        let Shared { redactor, masks, faults, .. } = &*self.shared;
+        let Shared { redactor, masks, faults, .. } = &**shared;
         Self::with(Arc::clone(redactor), Arc::clone(masks), Arc::clone(faults), Unscanned::ByRules)
     }
 

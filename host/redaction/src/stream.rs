@@ -110,17 +110,19 @@ impl StreamRedactor {
     /// Appends the held part, redacted as if the text ended here, without releasing it. Left out is what may be the start of
     /// a secret; see [`shown_end`]. Returns the number of placeholders.
     pub(super) fn preview(&self, out: &mut String) -> u64 {
-        let end = shown_end(&self.run.shared, &self.text, self.released);
+        let shared = self.run.shared();
+        let end = shown_end(&shared, &self.text, self.released);
         let text = self.text.get(..floor_boundary(&self.text, end)).unwrap_or_default();
         if text.len() <= self.released {
             return 0;
         }
-        process(&self.run.shared, &mut self.state.clone(), text, self.released, PieceEnd::Last, out).1
+        process(&shared, &mut self.state.clone(), text, self.released, PieceEnd::Last, out).1
     }
 
     /// Whether a later line can tell whether the held text is a secret.
     pub(super) fn awaits_line(&self) -> bool {
-        let redactor = &self.run.shared.redactor;
+        let shared = self.run.shared();
+        let redactor = &shared.redactor;
         self.wrapped
             || self.state.block.is_some()
             || self.state.named.is_some()
@@ -149,7 +151,7 @@ impl StreamRedactor {
                     let held = self.held_lines(lines);
                     let (lines, held) = lines.split_at(held);
                     if !lines.is_empty() {
-                        self.count += process(&self.run.shared, &mut self.state, lines, 0, PieceEnd::Clean, out).1;
+                        self.count += process(&self.run.shared(), &mut self.state, lines, 0, PieceEnd::Clean, out).1;
                     }
                     self.text.push_str(held);
                     self.wrapped = !held.is_empty();
@@ -179,7 +181,7 @@ impl StreamRedactor {
         let last = line_of(lines.len().saturating_sub(1));
         let unnamed = lines.get(last..).is_some_and(name_and_value::awaits_name);
         let held = if unnamed { last } else { lines.len() };
-        let wrapped = self.run.shared.masks.wrapped_before(lines.as_bytes());
+        let wrapped = self.run.shared().masks.wrapped_before(lines.as_bytes());
         wrapped.map_or(held, |begins| line_of(begins).min(held))
     }
 
@@ -204,7 +206,7 @@ impl StreamRedactor {
         let cut = if self.state.block.is_some() || self.wrapped {
             self.released
         } else {
-            safe_cut(&self.run.shared, &self.text, self.released)
+            safe_cut(&self.run.shared(), &self.text, self.released)
         };
         if cut - self.released >= LIMIT / 4 {
             self.process(cut, PieceEnd::Clean, out);
@@ -223,7 +225,7 @@ impl StreamRedactor {
         if self.released == 0 && name_and_value::may_be_value(self.state.named.as_ref(), &self.text) {
             return;
         }
-        let cut = safe_cut(&self.run.shared, &self.text, self.released);
+        let cut = safe_cut(&self.run.shared(), &self.text, self.released);
         if cut > self.released {
             self.process(cut, PieceEnd::Clean, out);
         }
@@ -234,7 +236,7 @@ impl StreamRedactor {
     /// Redacts and releases the text up to `end`, and keeps its end as context.
     fn process(&mut self, end: usize, piece: PieceEnd, out: &mut String) {
         let text = self.text.get(..end).unwrap_or_default();
-        let (reached, count) = process(&self.run.shared, &mut self.state, text, self.released, piece, out);
+        let (reached, count) = process(&self.run.shared(), &mut self.state, text, self.released, piece, out);
         self.count += count;
         let context = floor_boundary(&self.text, reached.saturating_sub(CONTEXT + 4));
         self.text.drain(..context);

@@ -15,10 +15,10 @@ use super::super::terminal::{Keyboard, RawInput, TerminalSize};
 use super::attach::History;
 use ostler_client::{Client, ClientError, StreamItem};
 use ostler_protocol::methods::SubscribeParams;
-use ostler_protocol::{ApiError, Event, EventType, RunId, RunRecord};
+use ostler_protocol::{ApiError, Event, EventType, RunId, RunRecord, control_sequence_length};
 
-/// The key that leaves, Ctrl-\: as a byte, and as the sequences of terminals in which a CLI has enabled other codes for keys (kitty's
-/// protocol with and without the kind of event, and xterm's `modifyOtherKeys`).
+/// The key that leaves, Ctrl-\: as a byte, and as the sequences of terminals in which a CLI has enabled other codes for
+/// keys (kitty's protocol with and without the kind of event, and xterm's `modifyOtherKeys`).
 const LEAVE: [&[u8]; 4] = [b"\x1c", b"\x1b[92;5u", b"\x1b[92;5:1u", b"\x1b[27;5;92~"];
 /// How a terminal marks a paste.
 const PASTE_START: &[u8] = b"\x1b[200~";
@@ -34,9 +34,9 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// Largest size that the host accepts.
 const MAX_SIZE: usize = 1000;
 
-/// Undoes what full-screen programs do to a terminal: mouse and focus reports, marked pastes, codes for keys, a scroll region,
-/// synchronized updates, no line wrap, inserting, inverse video, another cursor, another character set, colors, and their second screen, which is left only by
-/// [`LEAVE_SCREEN`].
+/// Undoes what full-screen programs do to a terminal: mouse and focus reports, marked pastes, codes for keys, synchronized
+/// updates, no line wrap, inserting, inverse video, another cursor, another character set, and colors. [`LEAVE_SCREEN`] and
+/// [`WHOLE_SCREEN`] are for those with a screen of their own.
 const RESET: &str = "\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007l\x1b[?1015l\
     \x1b[?2004l\x1b[?2031l\x1b[<u\x1b[>4;0m\x1b[?1l\x1b>\x1b[?5l\x1b[?6l\x1b[?7h\x1b[4l\x0f\x1b[?25h\x1b[0 q\x1b(B\x1b[0m";
 /// The sequence with which programs switch to their second screen, and the one that leaves it.
@@ -56,8 +56,8 @@ pub(super) fn api_size(size: TerminalSize) -> ostler_protocol::TerminalSize {
     ostler_protocol::TerminalSize { rows: number(size.rows), columns: number(size.columns) }
 }
 
-/// How the view is left.
-enum Left {
+/// How the view ends.
+enum ViewEnd {
     /// The run has ended.
     Ended(Exit),
     /// The user leaves; the session stays open.
@@ -167,7 +167,7 @@ fn without_queries(text: &str) -> String {
     while let Some(at) = rest.find(['\u{1b}', '\u{5}']) {
         let (plain, from) = rest.split_at(at);
         out.push_str(plain);
-        let (sequence, after) = from.split_at(sequence_length(from));
+        let (sequence, after) = from.split_at(control_sequence_length(from));
         if !is_query(sequence) {
             out.push_str(sequence);
         }
@@ -175,26 +175,6 @@ fn without_queries(text: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// The length of the control sequence at the start of a text.
-fn sequence_length(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let string_end = |from: usize| {
-        let rest = text.get(from..).unwrap_or_default();
-        let bell = rest.find('\u{7}').map(|at| from + at + 1);
-        let terminator = rest.find("\u{1b}\\").map(|at| from + at + 2);
-        [bell, terminator].into_iter().flatten().min().unwrap_or(text.len())
-    };
-    match (bytes.first(), bytes.get(1)) {
-        (Some(0x1b), Some(b'[')) => {
-            let end = bytes.iter().skip(2).position(|byte| (0x40..=0x7e).contains(byte));
-            end.map_or(text.len(), |end| end + 3)
-        }
-        (Some(0x1b), Some(b']' | b'P' | b'_' | b'^' | b'X')) => string_end(2),
-        (Some(0x1b), Some(byte)) if byte.is_ascii() => 2,
-        _ => 1,
-    }
 }
 
 /// Whether a terminal answers this sequence.
@@ -237,29 +217,29 @@ pub(super) async fn run(
     let mut outbox = Outbox { client: client.clone(), run_id, typed: Typed::default(), sizes, call };
     let mut view = View { printer: Printer::new(id.clone()), own_screen: false, notes: Vec::new() };
     let left = show(&mut view, &mut context.out, &mut outbox, &mut keyboard, signals, history).await;
-    let closed = if matches!(left, Ok(Left::Gone)) { Ok(()) } else { view.close(&mut context.out) };
+    let closed = if matches!(left, Ok(ViewEnd::Gone)) { Ok(()) } else { view.close(&mut context.out) };
     keyboard.stop();
     closed?;
     let left = left?;
-    if !matches!(left, Left::Gone) {
+    if !matches!(left, ViewEnd::Gone) {
         context.out.write("\n")?;
     }
     for note in view.notes.iter().filter(|note| !matches!(note.level, Level::Detail)) {
         complain(&note.text);
     }
     Ok(match left {
-        Left::Ended(exit) => {
+        ViewEnd::Ended(exit) => {
             complain(&format!("session {id} has ended"));
             exit
         }
-        Left::Open(exit) => {
+        ViewEnd::Open(exit) => {
             complain(&format!(
                 "left session {id}, which stays open; `ostler session attach {id}` comes back, \
                  `ostler session end {id}` ends it"
             ));
             exit
         }
-        Left::Gone => Exit::Detached,
+        ViewEnd::Gone => Exit::Detached,
     })
 }
 
@@ -324,7 +304,7 @@ async fn show(
     keyboard: &mut Keyboard,
     signals: &mut Signals,
     history: History,
-) -> Result<Left, ApiError> {
+) -> Result<ViewEnd, ApiError> {
     view.history(out, &history.events)?;
     let params = SubscribeParams { run_id: Some(outbox.run_id), after: history.after, ..SubscribeParams::default() };
     let client = outbox.client.clone();
@@ -334,7 +314,7 @@ async fn show(
         tokio::select! {
             biased;
             request = signals.next_kind() => match request {
-                Request::Terminate | Request::Interrupt => return Ok(Left::Open(Exit::Canceled)),
+                Request::Terminate | Request::Interrupt => return Ok(ViewEnd::Open(Exit::Canceled)),
             },
             Some(done) = outbox.call.join_next(), if !outbox.call.is_empty() => match done {
                 Ok(Err(ClientError::Api(error))) => {
@@ -348,12 +328,12 @@ async fn show(
                 Ok(Ok(())) | Err(_) => {}
             },
             input = keyboard.next_raw() => match input {
-                RawInput::Gone => return Ok(Left::Gone),
+                RawInput::Gone => return Ok(ViewEnd::Gone),
                 RawInput::Resized => outbox.sizes = [keyboard.size()].into(),
                 RawInput::Bytes(bytes) => {
                     if outbox.typed.push(&bytes) {
                         outbox.flush().await;
-                        return Ok(Left::Open(Exit::Detached));
+                        return Ok(ViewEnd::Open(Exit::Detached));
                     }
                 }
                 // Ctrl-Z is a key of the CLI, and another program has sent the signal.
@@ -362,7 +342,7 @@ async fn show(
             item = events.next() => match item {
                 Ok(StreamItem::Event(event)) => {
                     if let Some(exit) = view.event(out, &event)? {
-                        return Ok(Left::Ended(exit));
+                        return Ok(ViewEnd::Ended(exit));
                     }
                 }
                 // What was missed follows when the connection is back.

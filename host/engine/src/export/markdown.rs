@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::open_markup::OpenMarkup;
 use ostler_protocol::semantic::WholeText;
-use ostler_protocol::{Event, EventType, Output, RunRecord, Semantic, Usage};
+use ostler_protocol::{Event, EventType, Output, RunRecord, Semantic, TerminalText, Usage};
 
 /// What the end of the page is inside of.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) struct Page<W> {
     markup: OpenMarkup,
     /// Whether standard output is the answer.
     text_output: bool,
+    /// If the run has a terminal: makes plain text of what it showed.
+    terminal: Option<TerminalText>,
 }
 
 impl<W: Write> Page<W> {
@@ -38,7 +40,7 @@ impl<W: Write> Page<W> {
         head(&mut out, run)?;
         let prompt = run.payload.get("prompt").and_then(Value::as_str).unwrap_or_default();
         write!(out, "\n## Prompt\n\n<pre>{}</pre>\n\n## Transcript\n", escaped(prompt))?;
-        Ok(Self { out, open: Open::Nothing, markup: OpenMarkup::default(), text_output: false })
+        Ok(Self { out, open: Open::Nothing, markup: OpenMarkup::default(), text_output: false, terminal: None })
     }
 
     /// Adds an event, if a reader has something of it.
@@ -46,14 +48,22 @@ impl<W: Write> Page<W> {
         let payload = &event.payload;
         match event.kind {
             EventType::RunStarted => {
-                self.text_output = payload.get("output") == Some(&json!(Output::Text));
+                let is = |output: Output| payload.get("output") == Some(&json!(output));
+                self.text_output = is(Output::Text);
+                self.terminal = is(Output::Terminal).then(TerminalText::default);
                 match payload.get("attempt").and_then(Value::as_u64) {
                     Some(attempt) if attempt > 1 => self.line(&format!("**Attempt {attempt}**")),
                     _ => Ok(()),
                 }
             }
             EventType::ChunkStdout if self.text_output => self.text("", field(payload, "text")),
-            EventType::ChunkStdout => self.folded("standard output", field(payload, "text")),
+            EventType::ChunkStdout => match &mut self.terminal {
+                Some(terminal) => {
+                    let shown = terminal.push(field(payload, "text"));
+                    self.folded("terminal", &shown)
+                }
+                None => self.folded("standard output", field(payload, "text")),
+            },
             EventType::ChunkStderr => self.folded("standard error", field(payload, "text")),
             EventType::Semantic => match Semantic::deserialize(payload) {
                 Ok(event) => self.semantic(&event),
@@ -425,6 +435,16 @@ mod tests {
         ]);
         assert!(text.contains("\n```sh\nmake\n```\n\n<details><summary>Bash: ls"), "{text}");
         assert!(text.contains("\n<!-- a thought\n-->\n\n> **W**: seen\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_terminal_showed_is_plain_text() {
+        let text = page(&[
+            (EventType::RunStarted, json!({"attempt": 1, "output": "terminal"})),
+            (EventType::ChunkStdout, json!({"text": "\u{1b}[31m$ ls\u{1b}]52;c;eA=="})),
+            (EventType::ChunkStdout, json!({"text": "\u{7}\u{1b}[0m\r\n<file>\r\n"})),
+        ]);
+        assert!(text.contains("<summary>terminal</summary>\n\n<pre>$ ls\n&lt;file&gt;\n</pre>"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::methods::AnswerApprovalParams;
 use ostler_protocol::{ApiError, Approval, ApprovalKind, Problem, escape_pointer};
+use ostler_redaction::KnownSecret;
 
 /// How a redacted value begins: input that contains one cannot be executed.
 const PLACEHOLDER: &str = "[REDACTED:";
@@ -87,6 +88,14 @@ pub(crate) fn check(approval: &Approval, params: &AnswerApprovalParams) -> Resul
         input: input.map(|input| input.to_string()),
         stop_turn: params.stop_turn,
     })
+}
+
+/// The secrets in the answers of a user. The agent may repeat them.
+pub(crate) fn secrets(approval: &Approval, params: &AnswerApprovalParams) -> Vec<KnownSecret> {
+    let given = |id: &str| params.answers.as_ref().and_then(|answers| answers.get(id)).into_iter().flatten();
+    let questions = approval.questions.iter().filter(|question| question.secret);
+    let values = questions.flat_map(|question| given(&question.id));
+    values.map(|value| KnownSecret { name: "secret-answer".to_owned(), value: value.clone() }).collect()
 }
 
 /// Every text of a document with its pointer, in order.

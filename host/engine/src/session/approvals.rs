@@ -81,7 +81,7 @@ impl Approvals {
     /// for an answer that does not fit it.
     pub(crate) fn answer(&self, params: &AnswerApprovalParams, client: &Client) -> Result<ApprovalDecision, ApiError> {
         let id = params.request_id;
-        let (decision, run) = {
+        let (decision, secrets, run) = {
             let mut state = self.lock();
             let Some(open) = state.open.get_mut(&id).filter(|open| open.approval.run_id == params.run_id) else {
                 return Err(state.why_closed(id, params.run_id));
@@ -92,11 +92,12 @@ impl Approvals {
                 let message = format!("{actor} ({interface}) is answering this approval");
                 return Err(ApiError::new(ErrorKind::Conflict, message));
             }
+            let secrets = answer::secrets(&open.approval, params);
             open.answering = Some(client.clone());
-            (decision, Arc::clone(&open.run))
+            (decision, secrets, Arc::clone(&open.run))
         };
         let (reply, result) = reply();
-        let command = RunCommand::Answer { id, decision, client: client.clone(), reply };
+        let command = RunCommand::Answer { id, decision, secrets, client: client.clone(), reply };
         let result = match run.send(command) {
             Ok(()) => result.wait(),
             Err(refused) => Err(refused),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{ApiError, ApprovalId, ErrorKind, TerminalSize};
+use ostler_redaction::KnownSecret;
 
 /// Time limit for an attempt to carry out a request. It may be waiting for a slow policy or for the database.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
@@ -53,6 +54,8 @@ pub(crate) enum RunCommand {
         id: ApprovalId,
         /// The answer.
         decision: plugin::Decision,
+        /// Secret values in it, which are masked from now on.
+        secrets: Vec<KnownSecret>,
         /// The client that answers.
         client: Client,
         /// Sent when the CLI has the answer.

@@ -45,6 +45,18 @@ fn known_value_is_found_in_every_encoding() {
 }
 
 #[test]
+fn value_that_becomes_known_later_is_masked_in_clones_and_streams_that_have_begun() {
+    let run = known("first-secret-value");
+    let (clone, mut stream, mut out) = (run.clone(), run.stream(), String::new());
+    stream.push("before later-secret-value\nlater-", &mut out);
+    run.add(&[KnownSecret { name: "secret-answer".to_owned(), value: "later-secret-value".to_owned() }]);
+    stream.push("secret-value first-secret-value\n", &mut out);
+    stream.finish(&mut out);
+    assert_eq!(out, "before later-secret-value\n[REDACTED:secret-answer] [REDACTED:deploy-token]\n");
+    assert_eq!(clone.redact("a later-secret-value").text, "a [REDACTED:secret-answer]");
+}
+
+#[test]
 fn each_long_line_of_a_known_value_is_masked() {
     let run = known("first-line-of-it\nabc\nlast-line-of-it\n");
     assert_eq!(

@@ -195,9 +195,9 @@ fn requirement_13_rules_start_with_literals() {
         "new-relic-user-api-key",
         "telegram-bot-api-token",
     ];
-    for rule in run.shared.redactor.rules.iter().filter(|rule| matches!(rule.finder, compile::Finder::Search(_))) {
+    for rule in run.shared().redactor.rules.iter().filter(|rule| matches!(rule.finder, compile::Finder::Search(_))) {
         assert!(INSIDE.contains(&rule.id.as_str()), "{} is searched for everywhere", rule.id);
     }
     // If one rule could start anywhere, unfinished lines would be held back until their end.
-    assert_eq!(run.shared.redactor.lookback, 0);
+    assert_eq!(run.shared().redactor.lookback, 0);
 }

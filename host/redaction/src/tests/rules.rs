@@ -163,7 +163,7 @@ fn failed_scan_withholds_its_lines() {
     assert_eq!(*heard.0.lock().unwrap(), ["fake: ran out of fuel"]);
     assert_eq!(run.redact("a\n\n  b c\r\n").text, "[REDACTED:withheld]\n\n  [REDACTED:withheld]\r\n");
     // The host's own messages stay readable.
-    let redactor = Arc::clone(&run.shared.redactor);
+    let redactor = Arc::clone(&run.shared().redactor);
     let lenient = RunRedactor::with(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults), Unscanned::ByRules);
     assert_eq!(lenient.redact("one-a zzz").text, "[REDACTED:one] zzz");
 }

@@ -27,7 +27,10 @@ impl OutputLoop<'_> {
                 RunCommand::Resize { size, reply } => _ = reply.send(self.on_resize(size)),
                 RunCommand::Interrupt { reply } => _ = reply.send(self.on_interrupt()),
                 RunCommand::EndSession { reply } => _ = reply.send(self.on_end_session()),
-                RunCommand::Answer { id, decision, client, reply } => {
+                RunCommand::Answer { id, decision, secrets, client, reply } => {
+                    if !secrets.is_empty() {
+                        self.recorder.redactor().add(&secrets);
+                    }
                     let result = self
                         .check_running()
                         .and_then(|()| self.answer(id, &decision, ApprovalDecider::User, Some(&client)));
