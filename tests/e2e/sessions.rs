@@ -1,6 +1,6 @@
 //! Interactive sessions and approvals, with the stand-in agent.
 
-use crate::support::guests::hostile::WORD;
+use crate::support::guests::hostile::{self, WORD};
 use crate::support::guests::tools::{self, Verdict};
 use crate::support::{
     SecretProbe, Session, TIMEOUT, TestHost, check_run_events, end_of, of_type, semantics, signal, wait_until,
@@ -418,4 +418,18 @@ fn eight_sessions_at_once_do_not_mix() {
     let ended: Vec<String> = sessions.iter().map(Session::end).collect();
     assert!(ended.iter().all(|status| status == "completed"), "{ended:?}");
     host.assert_nothing_runs(Duration::from_secs(30));
+}
+
+#[test]
+fn policy_that_traps_while_the_agent_waits_denies_the_use_and_the_session_goes_on() {
+    let host = host_with_policy(&hostile::policy_at_tool("strict", hostile::Fault::Trap));
+    let session = Session::start(&host, &format!("ASK shell: echo {WORD}"), &json!({}));
+    session.wait_for_turns(1);
+    assert_eq!(session.decisions(), ["deny by policy"]);
+    assert!(session.approvals(0).is_empty());
+    session.send("SAY still here").unwrap();
+    assert_eq!(session.wait_for_turns(2), "completed");
+    assert!(session.text().contains("still here"), "{}", session.text());
+    assert_eq!(session.end(), "completed");
+    host.assert_nothing_runs(TIMEOUT);
 }
