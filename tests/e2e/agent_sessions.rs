@@ -104,3 +104,15 @@ fn claude_runs_in_a_terminal() {
     fs::write(fixture.own_folder().join(".claude.json"), used.to_string()).unwrap();
     cases::terminal_shows_the_own_screen(&fixture, &[]);
 }
+
+#[test]
+fn one_of_two_terminals_that_answer_codex_at_once_wins() {
+    let Some(fixture) = AgentFixture::open(&CODEX) else { return };
+    cases::one_of_two_terminals_wins(&fixture, &codex_asks());
+}
+
+#[test]
+fn one_of_two_terminals_that_answer_claude_at_once_wins() {
+    let Some(fixture) = AgentFixture::open(&CLAUDE) else { return };
+    cases::one_of_two_terminals_wins(&fixture, &claude_asks());
+}

@@ -142,3 +142,21 @@ pub fn terminal_shows_the_own_screen(fixture: &AgentFixture, dialogs: &[(&str, &
     assert_eq!(session.end(), "completed", "{:#}", end_of(&session.events()).unwrap());
     fixture.host.assert_nothing_runs(TIMEOUT);
 }
+
+/// Two users answer the same approval from their own terminals at once: one of them wins, and the other learns it.
+pub fn one_of_two_terminals_wins(fixture: &AgentFixture, more: &Value) {
+    let session = session(fixture, "RUN touch once.txt", more);
+    let approval = session.approvals(1).remove(0);
+    let id = approval["id"].as_str().unwrap();
+    let answered: Vec<_> = std::thread::scope(|scope| {
+        let answer = |verb: &'static str| scope.spawn(move || fixture.host.run(&["approvals", verb, id]));
+        ["allow", "deny"].map(answer).map(|answer| answer.join().unwrap()).into()
+    });
+    let won: Vec<_> = answered.iter().filter(|done| done.code == 0).collect();
+    assert_eq!(won.len(), 1, "{} {}", answered[0].all(), answered[1].all());
+    session.wait_for_turns(1);
+    assert_eq!(session.decisions().len(), 1, "{:?}", session.decisions());
+    let allowed = session.decisions() == ["allow by user"];
+    assert_eq!(fixture.host.work().join("once.txt").exists(), allowed);
+    session.end();
+}
