@@ -56,7 +56,8 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     if cut == start {
         return start;
     }
-    let mut claims = claims(shared, text, start, |claim| word(claim.from));
+    let mut claims: Vec<(usize, usize)> = Vec::new();
+    each_claim(shared, text, start, |claim| claims.push((word(claim.from), claim.to)));
     claims.sort_unstable_by(|a, b| b.cmp(a));
     loop {
         for &(from, to) in &claims {
@@ -72,12 +73,11 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     }
 }
 
-/// What finds may cover, with the start that `begin` gives for each.
-fn claims(shared: &Shared, text: &str, start: usize, begin: impl Fn(&Claim) -> usize) -> Vec<(usize, usize)> {
+/// Calls `take` with each part of the text from `start` on that a find may cover.
+fn each_claim(shared: &Shared, text: &str, start: usize, mut take: impl FnMut(Claim)) {
     let redactor = &shared.redactor;
     let bytes = text.as_bytes();
-    let mut claims: Vec<(usize, usize)> = Vec::new();
-    let mut take = |claim: Claim| claims.push((begin(&claim), if claim.to > bytes.len() { OPEN } else { claim.to }));
+    let mut take = |claim: Claim| take(Claim { to: if claim.to > bytes.len() { OPEN } else { claim.to }, ..claim });
     let mut escapes: Option<Claim> = None;
     redactor.with_scratch(|scratch| {
         for hit in redactor.literals.all(bytes.get(start..).unwrap_or_default()) {
@@ -135,21 +135,19 @@ fn claims(shared: &Shared, text: &str, start: usize, begin: impl Fn(&Claim) -> u
     shared.masks.each(bytes, start, |range, _, open, end| {
         take(Claim { from: range.start, to: if open { OPEN } else { end }, kind: ClaimKind::Secret });
     });
-    claims
 }
 
 /// Where the held part of a text ends that can be shown while its line is unfinished: before what may be the start of a secret
 /// with a keyword of its own or of a known value, and a few bytes after the start of what may be a named value.
 pub(super) fn shown_end(shared: &Shared, text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
-    let named = std::cell::Cell::new(false);
-    let claims = claims(shared, text, start, |claim| {
-        named.set(named.get() || claim.kind == ClaimKind::Named && claim.to > bytes.len());
-        if claim.kind == ClaimKind::Secret { claim.from } else { OPEN }
+    let (mut end, mut named) = (bytes.len(), false);
+    each_claim(shared, text, start, |claim| match claim.kind {
+        ClaimKind::Secret if claim.to == OPEN => end = end.min(claim.from),
+        ClaimKind::Named if claim.to == OPEN => named = true,
+        ClaimKind::Secret | ClaimKind::Named | ClaimKind::Escapes => {}
     });
-    let open = claims.iter().filter(|(from, to)| *from != OPEN && *to == OPEN).map(|(from, _)| *from).min();
-    let mut end = open.unwrap_or(bytes.len());
-    if named.get() {
+    if named {
         let separates = |byte: &u8| is_breaker(*byte) || matches!(byte, b'=' | b':' | b'"' | b'\'' | b'`' | b';');
         let value =
             bytes.get(start..end).unwrap_or_default().iter().rposition(separates).map_or(start, |at| start + at + 1);
