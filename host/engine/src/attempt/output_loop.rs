@@ -395,7 +395,7 @@ impl OutputLoop<'_> {
             // Nobody would see what the CLI shows.
             self.end_session(SessionEnd::StorageLimit);
         }
-        if let Some(batch) = self.lane(stream).decoder.push(bytes).filter(|_| self.transcript.is_ok()) {
+        if let Some(batch) = self.lane(stream).decoder.push(bytes) {
             self.read(stream, &batch);
         }
     }
@@ -410,7 +410,7 @@ impl OutputLoop<'_> {
         if let Some(terminal) = self.terminal.as_mut().filter(|_| stream == Stream::Stdout) {
             let rest = terminal.finish();
             self.store_chunk(stream, rest);
-            if let Some(batch) = self.lane(stream).decoder.finish().filter(|_| self.transcript.is_ok()) {
+            if let Some(batch) = self.lane(stream).decoder.finish() {
                 self.read(stream, &batch);
             }
             return;
@@ -455,15 +455,19 @@ impl OutputLoop<'_> {
     }
 
     fn on_lines(&mut self, stream: Stream, batch: &Batch) {
-        let covered = if self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
+        let covered = self.read(stream, batch);
         let decoded = self.lane(stream).decoder.redact(batch, &covered);
         // A line that a plugin has read as a whole is not shown, and nothing of it is missing.
         self.report_cut(stream, batch.truncated(), decoded.cut);
         self.store_chunk(stream, decoded.chunk);
     }
 
-    /// Lets the transcript read lines. Returns for each line whether an event stands for it; empty means none.
+    /// Lets the transcript read lines, unless it has failed. Returns for each line whether an event stands for it; empty
+    /// means none.
     fn read(&mut self, stream: Stream, batch: &Batch) -> Vec<bool> {
+        if self.transcript.is_err() {
+            return Vec::new();
+        }
         let name = match stream {
             Stream::Stdout => plugin::OutputStream::Stdout,
             Stream::Stderr => plugin::OutputStream::Stderr,
