@@ -63,14 +63,14 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         let size = Keyboard::open().map(|keyboard| terminal_view::api_size(keyboard.size()));
         args.terminal = Some(json!(size.unwrap_or_default()));
     } else if lacks_prompt(&args) && !open.detaches() && !needs_terminal(context, args.provider.as_deref()).await {
-        if !attach::can_converse(context) {
-            run::expect_prompt(&args, "session start")?;
-        } else {
+        if attach::can_converse(context) {
             let name = args.provider.clone().unwrap_or_default();
             match console::first_message(context, &name).await? {
                 Some(message) => args.prompt = Some(message),
                 None => return Ok(Exit::Canceled),
             }
+        } else {
+            run::expect_prompt(&args, "session start")?;
         }
     }
     let names_folder = args.names_folder();

@@ -129,9 +129,11 @@ impl Sessions {
         }
         let active_run = match self.session(run) {
             Ok(active_run) => active_run,
-            // It has ended in the meantime.
-            Err(_) if self.status(run)?.ended() => return Ok(EndSessionResult { status: self.status(run)? }),
-            Err(error) => return Err(error),
+            Err(error) => {
+                // It may have ended in the meantime.
+                let status = self.status(run)?;
+                return if status.ended() { Ok(EndSessionResult { status }) } else { Err(error) };
+            }
         };
         let (reply, result) = reply();
         let sent = active_run.send(RunCommand::EndSession { reply });
