@@ -1,8 +1,8 @@
 //! Requests, and assertions about their launches.
 
 use ostler_plugin::Error;
-use ostler_plugin::provider::{Attachment, Launch, RunRequest};
-use serde_json::Value;
+use ostler_plugin::provider::{Attachment, Launch, RunMode, RunRequest};
+use serde_json::{Value, json};
 
 /// A request with this payload, the prompt `do it`, and the private folder `/private/`.
 #[must_use]
@@ -13,6 +13,14 @@ pub fn request(payload: &Value) -> RunRequest {
         payload: payload.to_string(),
         ..RunRequest::default()
     }
+}
+
+/// A request for a session in a terminal.
+#[must_use]
+pub fn in_a_terminal(prompt: &str, payload: &Value) -> RunRequest {
+    let mut request = RunRequest { mode: RunMode::Interactive, prompt: prompt.to_owned(), ..request(payload) };
+    request.host.extra = Some(json!({"terminal": true}).to_string());
+    request
 }
 
 /// An attachment of one byte.

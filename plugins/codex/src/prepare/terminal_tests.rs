@@ -1,18 +1,11 @@
 //! The command line of a session in a terminal.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use ostler_plugin::provider::RunMode;
-use ostler_provider_kit_testing::launches::{dropped, has, request};
-use serde_json::{Value, json};
+use ostler_provider_kit_testing::launches::{dropped, has, in_a_terminal};
+use serde_json::json;
 
 use super::*;
 use crate::detect::tests::installed;
-
-fn in_a_terminal(prompt: &str, payload: &Value) -> RunRequest {
-    let mut request = RunRequest { mode: RunMode::Interactive, prompt: prompt.to_owned(), ..request(payload) };
-    request.host.extra = Some(json!({"terminal": true}).to_string());
-    request
-}
 
 fn launch(request: &RunRequest) -> Launch {
     prepare(&Settings::default(), request, &installed()).unwrap()
