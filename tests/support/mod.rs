@@ -98,13 +98,18 @@ pub fn sha256(text: &str) -> String {
 ///
 /// # Panics
 /// After `limit`.
-pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    poll(limit, look).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// Calls `look` until it finds something, at most for `limit`.
+pub fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || start.elapsed() >= limit {
             return found;
         }
-        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,11 +1,7 @@
 //! An interactive session of a provider, driven over the API.
 
-use super::{TIMEOUT, TestHost, record, wait_until, wire};
+use super::{TIMEOUT, TestHost, poll, record, wait_until, wire};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
-
-/// Pause between two looks at a screen.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A session, by the run that holds it.
 pub struct Session<'a> {
@@ -78,15 +74,8 @@ impl<'a> Session<'a> {
     /// Waits until its terminal has shown a text.
     #[track_caller]
     pub fn wait_for_screen(&self, text: &str) {
-        let start = Instant::now();
-        loop {
-            let screen = self.screen();
-            if screen.contains(text) {
-                return;
-            }
-            assert!(start.elapsed() < TIMEOUT, "not shown: {text:?}, but {screen:?}");
-            std::thread::sleep(POLL_INTERVAL);
-        }
+        let shown = poll(TIMEOUT, || self.screen().contains(text).then_some(()));
+        assert!(shown.is_some(), "not shown: {text:?}, but {:?}", self.screen());
     }
 
     /// Interrupts the turn; returns whether there was one.

@@ -208,6 +208,6 @@ mod tests {
         assert_eq!(pending.judgment("1"), Some(judgment.clone()));
         assert_eq!(pending.judgment("1"), None);
         pending.remember("", judgment);
-        assert_eq!(pending.judgment(""), None, "without an id, uses cannot be told apart");
+        assert_eq!(pending.judgment(""), None, "without an id, uses cannot be distinguished");
     }
 }
