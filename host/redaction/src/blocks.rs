@@ -6,6 +6,7 @@ use std::ops::Range;
 use memchr::memchr3;
 
 use super::compile::CompiledBlock;
+use super::text::invisible;
 
 /// Longest line that can be part of a block, in bytes.
 const MAX_LINE: usize = 8 * 1024;
@@ -165,7 +166,7 @@ fn is_blank(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c == '\u{1b}' || c.is_ascii_alphanumeric()) {
         rest = rest.get(at..).unwrap_or_default();
-        match control_sequence(rest) {
+        match invisible(rest.as_bytes(), 0) {
             0 if rest.starts_with('\u{1b}') => rest = rest.get(1..).unwrap_or_default(),
             0 => return false,
             length => rest = rest.get(length..).unwrap_or_default(),
@@ -174,22 +175,15 @@ fn is_blank(text: &str) -> bool {
     true
 }
 
-/// The length of the control sequence at the start of a text: a shell shows some before each line that is typed.
-fn control_sequence(text: &str) -> usize {
-    let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
-    let end = parameters.bytes().position(|byte| !(0x20..0x40).contains(&byte));
-    end.filter(|end| parameters.as_bytes().get(*end).is_some_and(|byte| (0x40..0x7f).contains(byte)))
-        .map_or(0, |end| end + 3)
-}
-
-/// Skips control sequences, indentation, quotes, margins and a line number.
+/// Skips indentation, quotes, margins, a line number, and control sequences: a shell shows some before each line that is
+/// typed.
 fn skip_marks(content: &str, start: usize) -> usize {
     let margin = |c: char| c.is_whitespace() || matches!(c, '|' | '>' | '→' | '"' | '\'' | '`' | '│' | '*' | '#');
     let skip = |mut from: usize| {
         loop {
             let rest = content.get(from..).unwrap_or_default();
             let next = content.len() - rest.trim_start_matches(margin).len();
-            let next = next + control_sequence(content.get(next..).unwrap_or_default());
+            let next = next + invisible(content.as_bytes(), next);
             if next == from {
                 return from;
             }

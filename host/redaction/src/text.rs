@@ -78,7 +78,7 @@ fn ends_string_escape(before: &[u8]) -> bool {
 
 fn ends_colour_code(before: &[u8]) -> bool {
     let Some(rest) = before.strip_suffix(b"m") else { return false };
-    let digits = rest.iter().rev().take(24).take_while(|b| b.is_ascii_digit() || **b == b';').count();
+    let digits = rest.iter().rev().take(MAX_SEQUENCE).take_while(|b| b.is_ascii_digit() || **b == b';').count();
     let Some(rest) = rest.get(..rest.len() - digits).and_then(|rest| rest.strip_suffix(b"[")) else { return false };
     rest.ends_with(b"\x1b")
         || [&b"\\u001b"[..], b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e"].iter().any(|esc| rest.ends_with(esc))
@@ -108,8 +108,8 @@ pub(super) fn invisible(text: &[u8], at: usize) -> usize {
     }
 }
 
-/// Bytes of the parameters of a control sequence.
-const MAX_SEQUENCE: usize = 32;
+/// Bytes of the parameters of a control sequence. Two colors of 24 bits, of text and background, take 33.
+const MAX_SEQUENCE: usize = 64;
 
 /// Shannon entropy in bits per character.
 pub(super) fn entropy(text: &str) -> f32 {
@@ -155,7 +155,10 @@ mod tests {
 
     #[test]
     fn word_may_start_after_an_escape() {
-        for before in ["", " ", "=", "\x1b[33m", "\\u001b[1;33m", "%3D", "%253D", "\\n", "\\\\n", "\\u0026", "é"] {
+        let colors = "\x1b[38;2;255;255;255;48;2;255;255;255m";
+        for before in
+            ["", " ", "=", "\x1b[33m", colors, "\\u001b[1;33m", "%3D", "%253D", "\\n", "\\\\n", "\\u0026", "é"]
+        {
             assert!(is_left_edge(before.as_bytes(), before.len()), "{before:?}");
         }
         for before in ["m", "a", "3D", "_", "[33m", "n", "u0026"] {

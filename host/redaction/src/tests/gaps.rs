@@ -118,7 +118,10 @@ fn known_value_is_found_in_nested_encodings() {
 #[test]
 fn invisible_characters_do_not_hide_a_secret() {
     let github = ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat();
-    for mark in ["\u{1b}[m\u{1b}[K", "\u{1b}[01;31m\u{1b}[K", "\u{200b}", "\u{feff}", "\u{ad}", "\u{200d}\u{2060}"] {
+    let colors = "\u{1b}[38;2;255;255;255;48;2;255;255;255m";
+    for mark in
+        ["\u{1b}[m\u{1b}[K", colors, "\u{1b}[01;31m\u{1b}[K", "\u{200b}", "\u{feff}", "\u{ad}", "\u{200d}\u{2060}"]
+    {
         for at in [4, 10, 20] {
             for (run, secret) in [(known(), KNOWN), (redactor(), github.as_str()), (redactor(), &anthropic())] {
                 let text = format!("before {}{mark}{} after\n", &secret[..at], &secret[at..]);
