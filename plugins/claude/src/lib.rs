@@ -27,7 +27,7 @@ pub use control::ClaudeTranscript;
 pub use settings::{Settings, Source};
 
 use ostler_plugin::provider::{Capabilities, RunRequest};
-use ostler_provider_kit::terminal::{TerminalOr, TerminalTranscript, in_terminal};
+use ostler_provider_kit::terminal::TerminalOr;
 
 ostler_provider_kit::agent_cli!(
     /// The plugin, configured for one instance.
@@ -39,9 +39,9 @@ ostler_provider_kit::agent_cli!(
 );
 
 fn transcript(request: &RunRequest, capabilities: &Capabilities) -> TerminalOr<ClaudeTranscript> {
-    if in_terminal(request) {
-        let session = prepare::known_session(request, capabilities);
-        return TerminalOr::Terminal(TerminalTranscript::new(request, session, String::new(), vec![0]));
-    }
-    TerminalOr::Other(Box::new(ClaudeTranscript::new(request, capabilities)))
+    TerminalOr::of_agent(
+        request,
+        || prepare::known_session(request, capabilities),
+        || ClaudeTranscript::new(request, capabilities),
+    )
 }

@@ -22,7 +22,7 @@ pub use settings::Settings;
 pub use transcript::ExecTranscript;
 
 use ostler_plugin::provider::{Capabilities, RunRequest};
-use ostler_provider_kit::terminal::{TerminalOr, TerminalTranscript, in_terminal};
+use ostler_provider_kit::terminal::TerminalOr;
 
 ostler_provider_kit::agent_cli!(
     /// The plugin, configured for one instance.
@@ -34,11 +34,10 @@ ostler_provider_kit::agent_cli!(
 );
 
 fn transcript(request: &RunRequest, capabilities: &Capabilities) -> TerminalOr<CodexTranscript> {
-    if in_terminal(request) {
-        // codex chooses the id of a new session, and does not show it.
+    // codex chooses the id of a new session, and does not show it.
+    let resumed = || {
         let resumes = detect::Detected::of(capabilities).is_ok_and(|detected| detected.resume);
-        let session = request.resume_session.clone().filter(|_| resumes);
-        return TerminalOr::Terminal(TerminalTranscript::new(request, session, String::new(), vec![0]));
-    }
-    TerminalOr::Other(Box::new(CodexTranscript::new(request, capabilities)))
+        request.resume_session.clone().filter(|_| resumes)
+    };
+    TerminalOr::of_agent(request, resumed, || CodexTranscript::new(request, capabilities))
 }

@@ -1,10 +1,9 @@
 //! Two-way protocols: when a run uses one, and what the transcript tells the host about it.
 
 use ostler_plugin::provider::{OtherEvent, RunMode, RunRequest, Semantic};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::terminal::in_terminal;
+use crate::host_extra::HostExtra;
 
 /// How a run uses the two-way protocol of its CLI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,22 +16,14 @@ pub struct Duplex {
     pub every_tool: bool,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct HostExtra {
-    approvals: bool,
-    every_tool: bool,
-}
-
 impl Duplex {
     /// Whether, and how, this run uses the two-way protocol; none if it does not need it, or runs in a terminal.
     #[must_use]
     pub fn of(request: &RunRequest) -> Option<Self> {
-        if in_terminal(request) {
+        let extra = HostExtra::of(request);
+        if extra.in_terminal(request) {
             return None;
         }
-        let extra: HostExtra =
-            request.host.extra.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let interactive = request.mode == RunMode::Interactive;
         let every_tool = extra.approvals && extra.every_tool;
         (interactive || extra.approvals).then_some(Self { interactive, approvals: extra.approvals, every_tool })

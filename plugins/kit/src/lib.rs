@@ -10,6 +10,7 @@ pub mod events;
 pub mod failure;
 pub mod flags;
 pub mod help;
+mod host_extra;
 pub mod json_lines;
 pub mod payload;
 mod plugin;

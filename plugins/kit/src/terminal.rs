@@ -1,13 +1,13 @@
 //! Sessions in a terminal: the CLI shows its own screen, and the plugin only knows how they begin and end.
 
 use ostler_plugin::provider::{
-    CollectedFile, Decision, ExitStatus, Failure, FailureKind, Line, Outcome, RunMode, RunRequest, Semantic,
-    SessionInfo, SessionOrigin, Step,
+    CollectedFile, Decision, ExitStatus, Failure, FailureKind, Line, Outcome, RunRequest, Semantic, SessionInfo,
+    SessionOrigin, Step,
 };
 use ostler_plugin::{Error, Problems, Transcript};
-use serde::Deserialize;
 
 use crate::argument::argument_problem;
+use crate::host_extra::HostExtra;
 use crate::payload::Harness;
 use crate::prompt;
 
@@ -17,13 +17,7 @@ const INTERRUPTED: i32 = 130;
 /// Whether the run is a session in a terminal. `prepare` then returns the channel `pty`.
 #[must_use]
 pub fn in_terminal(request: &RunRequest) -> bool {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct HostExtra {
-        terminal: bool,
-    }
-    let extra = || serde_json::from_str::<HostExtra>(request.host.extra.as_deref()?).ok();
-    request.mode == RunMode::Interactive && extra().unwrap_or_default().terminal
+    HostExtra::of(request).in_terminal(request)
 }
 
 /// The prompt as an argument of a CLI: none if the session begins without one. A single word is not taken for a command of the
@@ -112,6 +106,17 @@ pub enum TerminalOr<T> {
     Other(Box<T>),
 }
 
+impl<T> TerminalOr<T> {
+    /// The transcript of an agent CLI: `other`, unless the session runs in a terminal. `session` is the id of a session in a
+    /// terminal, if it is known before the CLI starts; its prompt is an argument of the CLI.
+    pub fn of_agent(request: &RunRequest, session: impl FnOnce() -> Option<String>, other: impl FnOnce() -> T) -> Self {
+        if in_terminal(request) {
+            return Self::Terminal(TerminalTranscript::new(request, session(), String::new(), vec![0]));
+        }
+        Self::Other(Box::new(other()))
+    }
+}
+
 impl<T: Transcript> Transcript for TerminalOr<T> {
     fn open(&mut self) -> Step {
         match self {
@@ -159,6 +164,8 @@ impl<T: Transcript> Transcript for TerminalOr<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use ostler_plugin::provider::RunMode;
 
     use super::*;
 
