@@ -108,7 +108,7 @@ pub use submit::profile::Profiles;
 pub use tokens::ProviderTokens;
 
 /// Whether a process that connects to the host belongs to a run.
-pub use ostler_runner::{Standing, standing_of_peer};
+pub use ostler_runner::{Peers, Standing};
 
 /// The parts of an engine.
 pub struct Parts {

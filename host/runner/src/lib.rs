@@ -68,7 +68,7 @@ pub use identity::ProcessIdentity;
 pub use leftover::{LeftoverReport, end_leftovers};
 pub use lines::{Batch, Line, LineCaps, LineSplitter};
 pub use lookup::{Executable, Launch, LaunchError, Lookup, find_executable, inspect_executable, resolve_launch};
-pub use peer::{Standing, standing_of_peer};
+pub use peer::{Peers, Standing};
 pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};

@@ -2,7 +2,7 @@
 //!
 //! A port to another system writes a counterpart with the same functions.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
@@ -33,9 +33,15 @@ pub(super) struct Process {
     pub(super) alive: bool,
 }
 
+/// The size of `/proc/PID/stat`, in bytes, at most: 51 numbers of up to 20 digits, and a name.
+const MAX_STAT: usize = 2048;
+
 /// Describes one process; None if no process has that id.
 pub(super) fn process(pid: i32) -> Option<Process> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    let mut stat = [0; MAX_STAT];
+    // The kernel writes the line into one read, if it fits. Every connection to the host needs several of these lines.
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    parse_stat(stat.get(..length)?)
 }
 
 /// All processes that this one may see. Not a snapshot: processes start and end while the list is read.

@@ -8,9 +8,10 @@
 //! Where keeper and zygote were both killed, the walk leads past them; then the marker in the environment decides,
 //! unless the process has replaced its environment. The containment of the run closes that gap.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -44,45 +45,86 @@ pub enum Standing {
     Unknown,
 }
 
-/// Whether the process at the other end of a unix socket belongs to a run. `pid` comes from `SO_PEERCRED`; None or 0
-/// means a process of another PID namespace.
-#[must_use]
-pub fn standing_of_peer(socket: &impl AsFd, pid: Option<i32>) -> Standing {
-    let Some(pid) = pid.filter(|pid| *pid > 0) else { return Standing::Unknown };
-    // Taken first: while it says that the process lives, no other process can have its id.
-    let handle = peer_handle(socket);
-    let first = linux::process(pid);
-    let standing = standing(pid);
-    let same = match &handle {
-        Some(handle) => !has_ended(handle),
-        // An older kernel: the same id with the same start time is taken for the same process.
-        None => match (first, linux::process(pid)) {
-            (Some(before), Some(now)) => before.start_ticks == now.start_ticks,
-            _ => false,
-        },
-    };
-    match standing {
-        Standing::Outside if !same => Standing::Unknown,
-        standing => standing,
-    }
+/// Maximum number of processes that are remembered as outside of all runs.
+const MAX_REMEMBERED: usize = 1024;
+
+/// Decides about the peers of a unix socket.
+///
+/// Remembers processes that a walk has passed on its way to an outside: mostly the shells of a user, from which the next
+/// peers come. A process never gets into a run later, because a new parent is always one that was above it before.
+#[derive(Debug, Default)]
+pub struct Peers {
+    /// Start times by process id: another process may get the id later.
+    outside: Mutex<HashMap<i32, u64>>,
 }
 
-fn standing(pid: i32) -> Standing {
-    let own = std::process::id().cast_signed();
-    // The peer itself must be visible; of those above it, other users' processes need not be.
-    if linux::process(pid).is_none() {
-        return Standing::Unknown;
-    }
-    let above = chain(own, &look).unwrap_or_default().into_iter().skip(1).map(|process| process.pid).collect();
-    for _ in 0..TRIES {
-        match judge(pid, own, &above, &look) {
-            Standing::Unknown => {}
-            // Checked last: a process of a run can block a reader of its environment.
-            Standing::Outside if carries_foreign_marker(pid) => return Standing::OfRun,
-            known => return known,
+impl Peers {
+    /// Whether the process at the other end of a unix socket belongs to a run. `pid` comes from `SO_PEERCRED`; None or 0
+    /// means a process of another PID namespace.
+    #[must_use]
+    pub fn standing(&self, socket: &impl AsFd, pid: Option<i32>) -> Standing {
+        let Some(pid) = pid.filter(|pid| *pid > 0) else { return Standing::Unknown };
+        // Taken first: while it says that the process lives, no other process can have its id.
+        let handle = peer_handle(socket);
+        // An older kernel has no handle: the same id with the same start time is taken for the same process.
+        let first = handle.is_none().then(|| linux::process(pid)).flatten();
+        let standing = self.standing_of(pid);
+        let same = match &handle {
+            Some(handle) => !has_ended(handle),
+            None => match (first, linux::process(pid)) {
+                (Some(before), Some(now)) => before.start_ticks == now.start_ticks,
+                _ => false,
+            },
+        };
+        match standing {
+            Standing::Outside if !same => Standing::Unknown,
+            standing => standing,
         }
     }
-    Standing::Unknown
+
+    fn standing_of(&self, pid: i32) -> Standing {
+        let own = std::process::id().cast_signed();
+        // The peer itself must be visible; of those above it, other users' processes need not be.
+        let Some(peer) = linux::process(pid) else { return Standing::Unknown };
+        let walk = if self.is_child_of_outside(&peer, own, &linux::process) {
+            Walk::Outside(Vec::new())
+        } else {
+            let above = chain(own, &look).unwrap_or_default().into_iter().skip(1).map(|process| process.pid).collect();
+            let walks = std::iter::repeat_with(|| walk(pid, own, &above, &look));
+            walks.take(TRIES).find(|walk| *walk != Walk::Changed).unwrap_or(Walk::Changed)
+        };
+        match walk {
+            Walk::Changed => Standing::Unknown,
+            Walk::OfRun => Standing::OfRun,
+            // Checked last: a process of a run can block a reader of its environment.
+            Walk::Outside(_) if carries_foreign_marker(pid) => Standing::OfRun,
+            Walk::Outside(passed) => {
+                self.remember(passed);
+                Standing::Outside
+            }
+        }
+    }
+
+    /// Whether the parent of a process is remembered as outside, so that the process is outside as well.
+    fn is_child_of_outside(&self, peer: &Process, own: i32, look: &dyn Fn(i32) -> Option<Process>) -> bool {
+        let known = self.outside().get(&peer.parent).copied();
+        !is_supervisor(peer, own)
+            && known.is_some_and(|start| look(peer.parent).is_some_and(|parent| parent.start_ticks == start))
+    }
+
+    fn remember(&self, passed: Vec<Process>) {
+        let mut outside = self.outside();
+        if outside.len() + passed.len() > MAX_REMEMBERED {
+            outside.clear();
+        }
+        // The start time of a hidden process is unknown.
+        let known = passed.into_iter().filter(|process| process.start_ticks > 0).take(MAX_REMEMBERED);
+        outside.extend(known.map(|process| (process.pid, process.start_ticks)));
+    }
+
+    fn outside(&self) -> MutexGuard<'_, HashMap<i32, u64>> {
+        self.outside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A process. One that `/proc` hides, because it belongs to another user, is returned as the end of a chain. Supervisors
@@ -94,23 +136,41 @@ fn look(pid: i32) -> Option<Process> {
     })
 }
 
-/// Walks along the parents of a process and decides.
-fn judge(pid: i32, own: i32, above: &HashSet<i32>, look: &dyn Fn(i32) -> Option<Process>) -> Standing {
-    let Some(chain) = chain(pid, look) else { return Standing::Unknown };
-    for process in &chain {
-        if above.contains(&process.pid) {
-            break;
-        }
-        if process.pid == own || SUPERVISORS.contains(&process.name.as_str()) {
-            return Standing::OfRun;
-        }
-    }
+/// Whether everything below a process belongs to a run.
+fn is_supervisor(process: &Process, own: i32) -> bool {
+    process.pid == own || SUPERVISORS.contains(&process.name.as_str())
+}
+
+/// The result of a walk along the parents of a process.
+#[derive(Debug, PartialEq, Eq)]
+enum Walk {
+    /// It met a supervisor.
+    OfRun,
+    /// It met none. The processes above the first one are outside as well.
+    Outside(Vec<Process>),
+    /// Not known: a process could not be seen, or changed meanwhile.
+    Changed,
+}
+
+/// Walks along the parents of a process. `above` are the processes above the host.
+fn walk(pid: i32, own: i32, above: &HashSet<i32>, look: &dyn Fn(i32) -> Option<Process>) -> Walk {
+    let Some(mut chain) = chain(pid, look) else { return Walk::Changed };
     // A parent may have ended during the walk, and another process may have got its id: the walk is valid only if every
     // step is unchanged.
-    let unchanged = chain
-        .iter()
-        .all(|seen| look(seen.pid).is_some_and(|now| now.start_ticks == seen.start_ticks && now.parent == seen.parent));
-    if unchanged { Standing::Outside } else { Standing::Unknown }
+    let is_unchanged = |seen: &Process| {
+        look(seen.pid).is_some_and(|now| now.start_ticks == seen.start_ticks && now.parent == seen.parent)
+    };
+    let end = chain.iter().position(|process| above.contains(&process.pid)).unwrap_or(chain.len());
+    if chain.iter().take(end).any(|process| is_supervisor(process, own)) {
+        return Walk::OfRun;
+    }
+    if !chain.iter().all(is_unchanged) {
+        return Walk::Changed;
+    }
+    // What is above the first common process may be a run of another host.
+    chain.truncate(end + 1);
+    chain.remove(0);
+    Walk::Outside(chain)
 }
 
 /// A process and all above it; None where one of them cannot be seen.
@@ -162,7 +222,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::cell::Cell;
-    use std::collections::HashMap;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -176,9 +235,17 @@ mod tests {
         rows.iter().map(process).collect()
     }
 
-    fn judged(pid: i32, rows: &[(i32, i32, &str)], above: &[i32]) -> Standing {
+    fn walked(pid: i32, rows: &[(i32, i32, &str)], above: &[i32]) -> Walk {
         let table = table(rows);
-        judge(pid, HOST, &above.iter().copied().collect(), &|pid| table.get(&pid).cloned())
+        walk(pid, HOST, &above.iter().copied().collect(), &|pid| table.get(&pid).cloned())
+    }
+
+    /// The processes above one that is outside.
+    fn passed(pid: i32, rows: &[(i32, i32, &str)], above: &[i32]) -> Vec<i32> {
+        match walked(pid, rows, above) {
+            Walk::Outside(passed) => passed.into_iter().map(|process| process.pid).collect(),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -198,17 +265,11 @@ mod tests {
             (61, 60, "curl"),
             (70, 40, "ostler"),
         ];
-        for (pid, expected) in [
-            (53, Standing::OfRun),
-            (54, Standing::OfRun),
-            (55, Standing::OfRun),
-            (56, Standing::OfRun),
-            (61, Standing::OfRun),
-            (70, Standing::Outside),
-            (40, Standing::Outside),
-            (1, Standing::Outside),
-        ] {
-            assert_eq!(judged(pid, &rows, &[40, 1]), expected, "{pid}");
+        for pid in [53, 54, 55, 56, 61] {
+            assert_eq!(walked(pid, &rows, &[40, 1]), Walk::OfRun, "{pid}");
+        }
+        for (pid, above) in [(70, &[40][..]), (40, &[]), (1, &[])] {
+            assert_eq!(passed(pid, &rows, &[40, 1]), above, "{pid}");
         }
     }
 
@@ -216,13 +277,13 @@ mod tests {
     fn host_inside_a_foreign_run_treats_its_siblings_as_outside() {
         let rows =
             [(1, 0, "init"), (30, 1, "ostler-keeper"), (31, 30, "bash"), (HOST, 31, "ostler"), (70, 31, "ostler")];
-        assert_eq!(judged(70, &rows, &[31, 30, 1]), Standing::Outside);
+        assert_eq!(passed(70, &rows, &[31, 30, 1]), [31], "not the keeper of the other run");
     }
 
     #[test]
     fn process_with_invisible_parents_is_unknown() {
-        assert_eq!(judged(70, &[(70, 60, "curl")], &[]), Standing::Unknown);
-        assert_eq!(judged(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Standing::Unknown, "a cycle");
+        assert_eq!(walked(70, &[(70, 60, "curl")], &[]), Walk::Changed);
+        assert_eq!(walked(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Walk::Changed, "a cycle");
     }
 
     #[test]
@@ -233,7 +294,32 @@ mod tests {
             looks.set(looks.get() + 1);
             if looks.get() <= 2 { before.get(&pid).cloned() } else { after.get(&pid).cloned() }
         };
-        assert_eq!(judge(70, HOST, &HashSet::new(), &look), Standing::Unknown);
+        assert_eq!(walk(70, HOST, &HashSet::new(), &look), Walk::Changed);
+    }
+
+    #[test]
+    fn child_of_a_remembered_process_is_outside_unless_it_is_a_supervisor_or_the_parent_is_another_process() {
+        let rows = [(40, 1, "bash"), (41, 1, "zsh"), (70, 40, "ostler"), (71, 40, "ostler-keeper"), (72, 41, "ostler")];
+        let processes = table(&rows);
+        let peers = Peers::default();
+        let outside = |pid: i32| peers.is_child_of_outside(&processes[&pid], HOST, &|pid| processes.get(&pid).cloned());
+        assert!(!outside(70), "nothing is remembered yet");
+        let hidden = Process { start_ticks: 0, ..processes[&41].clone() };
+        peers.remember(vec![processes[&40].clone(), hidden]);
+        assert_eq!([70, 71, 72].map(outside), [true, false, false]);
+        let other = |pid: i32| processes.get(&pid).cloned().map(|process| Process { start_ticks: 2, ..process });
+        assert!(!peers.is_child_of_outside(&processes[&70], HOST, &other));
+        assert!(!peers.is_child_of_outside(&processes[&70], HOST, &|_| None));
+    }
+
+    #[test]
+    fn remembered_processes_are_limited_in_number() {
+        let peers = Peers::default();
+        for pid in 1..5000 {
+            peers.remember(vec![Process { pid, parent: 1, start_ticks: 1, name: String::new(), alive: true }]);
+            assert!(peers.outside().len() <= MAX_REMEMBERED);
+        }
+        assert!(peers.outside().contains_key(&4999));
     }
 
     #[test]
@@ -245,7 +331,8 @@ mod tests {
     #[test]
     fn peer_without_a_visible_process_is_unknown() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(standing_of_peer(&ours, Some(0)), Standing::Unknown);
-        assert_eq!(standing_of_peer(&ours, None), Standing::Unknown);
+        let peers = Peers::default();
+        assert_eq!(peers.standing(&ours, Some(0)), Standing::Unknown);
+        assert_eq!(peers.standing(&ours, None), Standing::Unknown);
     }
 }

@@ -26,7 +26,7 @@ use super::http::{Shared, failure, router};
 use super::peer::Peer;
 use super::refusals::Refusals;
 use super::slots::Slots;
-use ostler_engine::{AuditEntry, Engine, Standing, standing_of_peer};
+use ostler_engine::{AuditEntry, Engine, Peers, Standing};
 use ostler_private_files::SocketAddress;
 use ostler_protocol::{Actor, ApiError, AuditKind, ErrorKind};
 
@@ -134,6 +134,7 @@ pub async fn serve(
     let guard = Arc::new(UnixGuard {
         engine,
         budgets,
+        peers: Peers::default(),
         refused: Refusals::new(),
         answering: Arc::new(tokio::sync::Semaphore::new(MAX_REFUSED)),
     });
@@ -146,6 +147,7 @@ pub async fn serve(
 struct UnixGuard {
     engine: Arc<Engine>,
     budgets: Arc<Budgets>,
+    peers: Peers,
     refused: Refusals,
     /// Limits the error responses to refused connections.
     answering: Arc<tokio::sync::Semaphore>,
@@ -173,7 +175,7 @@ impl UnixGuard {
             return Err(Refused::AnotherUser(credentials.uid()));
         }
         let pid = credentials.pid();
-        match standing_of_peer(stream, pid) {
+        match self.peers.standing(stream, pid) {
             Standing::Outside => {
                 let pid = pid.unwrap_or_default();
                 Ok(Peer::unix(pid, credentials.uid(), self.budgets.of(PeerKey::Process(pid))))
