@@ -71,6 +71,10 @@ impl Connector {
                 let error = ApiError::new(ErrorKind::Internal, message).hint("the log of the host has the reason");
                 return Err(ClientError::Start(Box::new(error)));
             }
+            let health = match self.health().await {
+                Ok(health) if self.accepts(&health) => return Ok(health),
+                other => other,
+            };
             // Another program may have started a host.
             let now = self.starting();
             if now != step {
@@ -80,8 +84,7 @@ impl Connector {
                 }
                 step = now;
             }
-            let trouble = match self.health().await {
-                Ok(health) if self.accepts(&health) => return Ok(health),
+            let trouble = match health {
                 Ok(health) => {
                     self.retire(&health, deadline).await?;
                     hosts += 1;
