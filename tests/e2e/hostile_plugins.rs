@@ -4,8 +4,8 @@
 
 use crate::support::guests::hostile::{self, Fault, ProviderStage, RedactorStage, WORD};
 use crate::support::{
-    BackgroundRun, ResourceBaseline, SecretProbe, TestHost, check_run_events, database, end_of, of_type, wait_until,
-    warning_codes,
+    BackgroundRun, ResourceBaseline, SecretProbe, Session, TestHost, check_run_events, database, end_of, of_type,
+    wait_until, warning_codes,
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -366,6 +366,59 @@ fn provider_that_fails_within_an_attempt_ends_it() {
         assert_eq!(output, "begun\nover\n", "{name}");
     }
     background.finish(&host);
+    baseline.check(&host);
+}
+
+/// Starts a session, whose CLI is `sh` with a script.
+fn session<'a>(host: &'a TestHost, provider: &str, script: &str) -> Session<'a> {
+    host.file("script", script);
+    Session::of(host, &json!({ "provider": provider, "cwd": host.work() }))
+}
+
+#[test]
+fn provider_that_fails_on_a_decision_ends_its_session_instead_of_letting_the_cli_wait() {
+    let faults = [Fault::Trap, Fault::Loop, Fault::FloodOutput];
+    let made = faults.map(|fault| (fault.name(), hostile::provider_that_asks(fault.name(), fault)));
+    let host = test_host(&made, "");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let background = BackgroundRun::start(&host);
+    for fault in faults {
+        let session = session(&host, fault.name(), &format!(": >taken; echo {WORD}; cat >>taken"));
+        let approval = session.approvals(1).remove(0);
+        let refused = session.answer(&approval, &json!({ "allow": true })).unwrap_err();
+        assert_eq!(refused.kind(), "PLUGIN_FAILED", "{}", refused.text());
+        let events = host.wait_for_end(&session.run);
+        let end = &end_of(&events).unwrap()["payload"];
+        assert_eq!(end["reason"], "plugin_failed", "{end}");
+        let message = end["message"].as_str().unwrap();
+        assert!(message.contains(fault.name()) && message.contains(fault.message_part()), "{message}");
+        assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
+        assert_eq!(session.decisions(), Vec::<String>::new(), "the CLI got none");
+        assert_eq!(session.approvals(0), Vec::<Value>::new());
+        assert_eq!(fs::read_to_string(host.work().join("taken")).unwrap(), "");
+    }
+    background.finish(&host);
+    baseline.check(&host);
+}
+
+#[test]
+fn provider_that_fails_on_a_message_leaves_the_terminal_to_the_user() {
+    let host = test_host(&[("evil", hostile::provider_in_terminal("evil", Fault::Trap))], "");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let session = session(&host, "evil", "read line; echo \"got:$line\"; read line");
+    for _ in 0..2 {
+        let refused = session.send(&format!("say {WORD}")).unwrap_err();
+        assert_eq!(refused.kind(), "PLUGIN_FAILED", "{}", refused.text());
+        assert!(refused.text().contains(Fault::Trap.message_part()), "{}", refused.text());
+    }
+    session.type_keys("hello\r");
+    session.wait_for_screen("got:hello");
+    assert_eq!(session.end(), "failed", "nothing has read how the CLI ended");
+    let events = session.events();
+    assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "plugin_failed");
+    assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
     baseline.check(&host);
 }
 

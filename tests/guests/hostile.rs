@@ -81,6 +81,8 @@ struct Flood {
 }
 
 const RECORDS: Flood = Flood { offset: 0, items: 1_000_000, option: false };
+/// Events of a step that can also be an error.
+const STEP: Flood = Flood { offset: 4, items: 1_000_000, option: false };
 
 /// A policy that allows everything, and misbehaves if a submit contains the word.
 pub fn policy(name: &str, fault: Fault) -> Vec<u8> {
@@ -213,37 +215,67 @@ pub(super) struct Sound {
     pub(super) launch: u32,
 }
 
-/// Stores the answers of a working provider, whose launch sets these variables.
-pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
-    sound_that_inherits(name, data, environment, &[])
+/// What distinguishes a working provider from others.
+#[derive(Default)]
+struct Traits<'a> {
+    /// Variables that its launch sets.
+    environment: &'a [(&'a str, &'a str)],
+    /// Patterns of the variables that it inherits.
+    inherits: &'a [&'a str],
+    /// Features that it detects.
+    features: &'a [&'a str],
+    channel: Channel,
 }
 
-/// The same for a provider that inherits the variables that match these patterns.
-fn sound_that_inherits(name: &str, data: &mut Data, environment: &[(&str, &str)], inherits: &[&str]) -> Sound {
+/// The channel of a launch, in the order of the interface.
+#[derive(Clone, Copy, Default)]
+enum Channel {
+    #[default]
+    Pipes,
+    Duplex,
+    Pty,
+}
+
+/// Stores the answers of a working provider, whose launch sets these variables.
+pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
+    sound_with(name, data, &Traits { environment, ..Traits::default() })
+}
+
+fn sound_with(name: &str, data: &mut Data, traits: &Traits<'_>) -> Sound {
+    let Traits { environment, inherits, features, channel } = *traits;
     let (id, id_length) = data.text(name);
     let (sh, sh_length) = data.text("sh");
     let executables = data.words(&[sh, sh_length]);
     let (script, script_length) = data.text("script");
     let args = data.words(&[script, script_length]);
-    let mode = data.words(&[0]);
+    // Two bytes: non-interactive, interactive.
+    let modes = data.words(&[0x0100]);
     // id, display-name, executables, install-hint, default-model, token-variable, inherit-environment, extra
     let mut info = [0_u32; 19];
     info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
-    let patterns: Vec<u32> =
-        inherits.iter().map(|pattern| data.text(pattern)).flat_map(|(at, length)| [at, length]).collect();
-    info[14..16].copy_from_slice(&[data.words(&patterns), u32::try_from(inherits.len()).unwrap()]);
+    let (patterns, count) = texts(data, inherits);
+    info[14..16].copy_from_slice(&[patterns, count]);
     let info = data.words(&info);
     // support; cli-version; features; modes; …
     let mut capabilities = [0_u32; 15];
-    capabilities[6..8].copy_from_slice(&[mode, 1]);
+    let (features, count) = texts(data, features);
+    capabilities[4..6].copy_from_slice(&[features, count]);
+    capabilities[6..8].copy_from_slice(&[modes, if matches!(channel, Channel::Pipes) { 1 } else { 2 }]);
     let capabilities = data.words(&capabilities);
-    // ok: args, …
+    // ok: args, environment, stdin, files, collect, channel; …
     let mut launch = [0_u32; 18];
     launch[1..3].copy_from_slice(&[args, 1]);
     let (variables, count) = named_values(data, environment);
     launch[3..5].copy_from_slice(&[variables, count]);
+    launch[12] = channel as u32;
     let launch = data.words(&launch);
     Sound { info, capabilities, launch }
+}
+
+/// Address and length of a list of texts.
+fn texts(data: &mut Data, texts: &[&str]) -> (u32, u32) {
+    let words: Vec<u32> = texts.iter().map(|text| data.text(text)).flat_map(|(at, length)| [at, length]).collect();
+    (data.words(&words), u32::try_from(texts.len()).unwrap())
 }
 
 /// Address and length of a list of variables.
@@ -255,22 +287,13 @@ fn named_values(data: &mut Data, variables: &[(&str, &str)]) -> (u32, u32) {
 
 /// A provider whose launch sets a variable.
 pub fn provider_that_sets(name: &str, variable: &str, value: &str) -> Vec<u8> {
-    let mut data = Data::new();
-    let Sound { info, capabilities, launch } = sound(name, &mut data, &[(variable, value)]);
-    let at = |address: u32| format!("i32.const {address}");
-    let functions = [("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
-    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
-    guest(name, &data, OK, &functions).provider()
+    let traits = Traits { environment: &[(variable, value)], ..Traits::default() };
+    provider_with(name, Data::new(), &traits, &[])
 }
 
 /// A provider that inherits the variables that match a pattern.
 pub fn provider_that_inherits(name: &str, pattern: &str) -> Vec<u8> {
-    let mut data = Data::new();
-    let Sound { info, capabilities, launch } = sound_that_inherits(name, &mut data, &[], &[pattern]);
-    let at = |address: u32| format!("i32.const {address}");
-    let functions = [("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
-    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
-    guest(name, &data, OK, &functions).provider()
+    provider_with(name, Data::new(), &Traits { inherits: &[pattern], ..Traits::default() }, &[])
 }
 
 /// A provider.
@@ -309,6 +332,64 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
     }
     let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
     guest(name, &data, &configure, &functions).provider()
+}
+
+/// A provider of sessions in a terminal, which misbehaves if a message contains the word.
+pub fn provider_in_terminal(name: &str, fault: Fault) -> Vec<u8> {
+    let traits = Traits { features: &["terminal-only"], channel: Channel::Pty, ..Traits::default() };
+    let input = on("call $marked", &fault.body(STEP));
+    provider_with(name, Data::new(), &traits, &[("[method]transcript.input", &input)])
+}
+
+/// A provider of sessions with a protocol. If the output contains the word, it reports that the CLI asks about a command, and
+/// it misbehaves when it gets the decision.
+pub fn provider_that_asks(name: &str, fault: Fault) -> Vec<u8> {
+    let mut data = Data::new();
+    let (id, id_length) = data.text("session-1");
+    let mut session = [0_u32; EVENT_WORDS];
+    session[2..4].copy_from_slice(&[id, id_length]);
+    let opened = step(&mut data, &session);
+    let [use_id, kind, tool, input] =
+        ["use-1", "shell", "Bash", r#"{"command":"ls"}"#].map(|text| data.text(text)).map(|(at, length)| [at, length]);
+    let (commands, count) = texts(&mut data, &["ls"]);
+    let mut asked = [0_u32; EVENT_WORDS];
+    asked[0] = APPROVAL_REQUESTED;
+    // The id of the request; id, kind, name, input, commands of the tool use.
+    let request = [use_id, use_id, kind, tool, input, [commands, count]].concat();
+    asked[2..14].copy_from_slice(&request);
+    let asked = step(&mut data, &asked);
+    let traits = Traits { channel: Channel::Duplex, ..Traits::default() };
+    let open = format!("i32.const {opened}");
+    let read = on("call $marked", &format!("i32.const {asked}"));
+    let others = [
+        ("[method]transcript.open", open.as_str()),
+        ("[method]transcript.read", &read),
+        ("[method]transcript.decide", &fault.body(STEP)),
+    ];
+    provider_with(name, data, &traits, &others)
+}
+
+/// A provider with these traits; `others` are further functions.
+fn provider_with(name: &str, mut data: Data, traits: &Traits<'_>, others: &[(&str, &str)]) -> Vec<u8> {
+    let Sound { info, capabilities, launch } = sound_with(name, &mut data, traits);
+    let [info, capabilities, launch] = [info, capabilities, launch].map(|address| format!("i32.const {address}"));
+    let mut functions = vec![("describe", info.as_str()), ("detect", &capabilities), ("prepare", &launch)];
+    functions.push(("[constructor]transcript", NEW));
+    functions.extend(others);
+    guest(name, &data, OK, &functions).provider()
+}
+
+/// Words of a `semantic`, whose longest case is `approval-requested`, with a tool use in it.
+pub(super) const EVENT_WORDS: usize = 38;
+/// Number of the case `approval-requested`.
+const APPROVAL_REQUESTED: u32 = 8;
+
+/// Stores a `step` with events. Gives its address.
+pub(super) fn step(data: &mut Data, events: &[u32]) -> u32 {
+    let count = u32::try_from(events.len() / EVENT_WORDS).unwrap();
+    let events = data.words(events);
+    // events, covered, write, end-input
+    data.words(&[events, count, 0, 0, 0, 0, 0])
 }
 
 /// A provider that runs a program with these arguments as its probe, and reports support.

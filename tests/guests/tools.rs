@@ -1,6 +1,6 @@
 //! Plugins for tool uses: a policy with findings about them, and a provider that reports them.
 
-use super::hostile::{Data, Sound, TOOL, guest_that_knows, marked_at, on, sound};
+use super::hostile::{Data, EVENT_WORDS, Sound, TOOL, guest_that_knows, marked_at, on, sound, step};
 use super::{NEW, OK};
 
 /// The verdict of a policy on a tool use, in the order of the interface.
@@ -11,9 +11,6 @@ pub enum Verdict {
     Ask,
     Deny,
 }
-
-/// Length of a `semantic`, whose longest case is `approval-requested`, with a tool use in it.
-const EVENT_WORDS: usize = 38;
 
 /// Name of the check in the findings of [`policy`].
 pub const CHECK: &str = "tool-marked";
@@ -58,9 +55,7 @@ pub fn reporter_of_results(name: &str, word: &str) -> Vec<u8> {
     let mut result = [0_u32; EVENT_WORDS];
     result[0] = 7;
     result[2..6].copy_from_slice(&[id, id_length, output, output_length]);
-    let events = data.words(&[result, result].concat());
-    // events, covered, write, end-input
-    let step = data.words(&[events, 2, 0, 0, 0, 0, 0]);
+    let step = step(&mut data, &[result, result].concat());
     let at = |address: u32| format!("i32.const {address}");
     let read = on("call $marked", &at(step));
     let functions = [
