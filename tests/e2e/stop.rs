@@ -150,6 +150,18 @@ fn ctrl_c_in_a_shell_loop_ends_the_loop() {
 }
 
 #[test]
+fn command_in_the_background_of_a_script_ignores_ctrl_c_as_the_shell_wants() {
+    let host = TestHost::granted("");
+    let shell = host.shell("trap '' INT; exec \"$OSTLER\" run --json rehearsal 'SLEEP 1'");
+    let mut command = host.follow_command(shell);
+    command.wait_for_type("run.started");
+    command.signal(Signal::SIGINT);
+    let (code, rest, errors) = command.finish();
+    assert_eq!(code, 0, "{errors}");
+    assert!(rest.iter().any(|line| line.contains("\"run.completed\"")), "{rest:?}");
+}
+
+#[test]
 fn canceled_command_dies_by_sigint_and_exits_with_130_on_sigterm() {
     let host = TestHost::granted("");
     host.ensure_running();

@@ -1,7 +1,9 @@
 //! Live processes, from `/proc`.
 
-use nix::{sys::signal::Signal, unistd::Pid};
-use std::{fs, os::unix::ffi::OsStrExt, path::Path};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::Pid;
+use std::os::unix::{ffi::OsStrExt, process::CommandExt};
+use std::{fs, path::Path, process::Command};
 
 /// A live process.
 #[derive(Debug, Clone)]
@@ -32,6 +34,20 @@ pub fn carrying(root: &Path) -> Vec<Process> {
             })
         })
         .collect()
+}
+
+/// Lets a command obey Ctrl-C and Ctrl-\, also if the tests themselves were started in the background of a script, where a
+/// shell ignores both.
+pub fn obey_keyboard(command: &mut Command) {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: between fork and exec only system calls are made, and the default action is no handler.
+    unsafe {
+        command.pre_exec(move || {
+            sigaction(Signal::SIGINT, &default)?;
+            sigaction(Signal::SIGQUIT, &default)?;
+            Ok(())
+        });
+    }
 }
 
 /// Sends a signal. A process that has already ended is no error.

@@ -253,6 +253,7 @@ impl TestHost {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        processes::obey_keyboard(command);
     }
 
     /// Runs a prepared command to its end.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::libc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use tokio::signal::unix::{self, Signal, SignalKind};
 
@@ -25,11 +26,12 @@ pub(super) fn die_of_interrupt() {
     }
 }
 
-/// Receives SIGINT and SIGTERM. Once created, neither signal ends the program by default.
+/// Receives SIGINT and SIGTERM. Once created, neither signal ends the program by default. One that was ignored when the
+/// program started stays ignored: a shell starts its background jobs like that, so that Ctrl-C does not end them.
 #[derive(Debug)]
 pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
 }
 
 impl Signals {
@@ -49,15 +51,15 @@ impl Signals {
     pub(super) async fn next_kind(&mut self) -> Request {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Request::Terminate,
-            _ = self.interrupt.recv() => Request::Interrupt,
+            () = receive(&mut self.terminate) => Request::Terminate,
+            () = receive(&mut self.interrupt) => Request::Interrupt,
         }
     }
 
     /// Forgets a Ctrl-C that was meant for another program on the same terminal.
     pub(super) fn discard_interrupts(&mut self) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        while self.interrupt.poll_recv(&mut context).is_ready() {}
+        while self.interrupt.as_mut().is_some_and(|signal| signal.poll_recv(&mut context).is_ready()) {}
     }
 }
 
@@ -75,9 +77,9 @@ pub(super) fn set_interrupted() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// Receives Ctrl-\ (SIGQUIT). Once created, the signal does not end the program by default.
+/// Receives Ctrl-\ (SIGQUIT), as [`Signals`] does. Once created, the signal does not end the program by default.
 #[derive(Debug)]
-pub(super) struct Detach(Signal);
+pub(super) struct Detach(Option<Signal>);
 
 impl Detach {
     pub(super) fn listen() -> Result<Self, ApiError> {
@@ -86,10 +88,31 @@ impl Detach {
 
     /// Waits for the signal. Cancel-safe.
     pub(super) async fn next(&mut self) {
-        let _ = self.0.recv().await;
+        receive(&mut self.0).await;
     }
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, ApiError> {
-    unix::signal(kind).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
+/// Listens for a signal; `None` if it is ignored.
+fn listen(kind: SignalKind) -> Result<Option<Signal>, ApiError> {
+    if is_ignored(kind) {
+        return Ok(None);
+    }
+    let listening = unix::signal(kind);
+    listening.map(Some).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
+}
+
+/// Waits for a signal; forever if it is ignored. Cancel-safe.
+async fn receive(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_ignored(kind: SignalKind) -> bool {
+    let mut current = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null pointer as the new action changes nothing, and the old one is written to a value that is large enough.
+    let asked = unsafe { libc::sigaction(kind.as_raw_value(), std::ptr::null(), current.as_mut_ptr()) };
+    // SAFETY: zeros are a valid value, and the call has filled it if it succeeded.
+    asked == 0 && unsafe { current.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
