@@ -1,9 +1,13 @@
 //! The host itself: the time to its first answer, and its cost while it is idle.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::Scale;
+use crate::client::TIMEOUT;
 use crate::home::{Home, Host, field, proportional, resident, tasks};
 use crate::report::{Report, Sample, Target, show};
 
@@ -18,10 +22,22 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     idle(scale, report);
 }
 
-/// The cost of a command that submits a run without waiting for it, compared with a command that does nothing.
+/// The cost of a command that submits a run without waiting for it, compared with a command that does nothing. The host is
+/// idle before each of them.
 fn detached(scale: Scale, report: &mut Report) {
     let home = Home::new("detached", "[providers.true]\nplugin = \"command\"\nexecutable = \"/bin/true\"\n");
     let host = home.start();
+    let mut connection = host.connect();
+    let mut until_idle = || {
+        let begun = Instant::now();
+        let is_busy = |status: Value| status["running"] != 0 || status["ready"] != 0;
+        while is_busy(connection.call("get_status", &json!({}))) {
+            assert!(begun.elapsed() < TIMEOUT, "a run does not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+        // What follows the end of a run.
+        thread::sleep(Duration::from_millis(20));
+    };
     let (mut bare, mut submit) = (Sample::default(), Sample::default());
     let timed = |args: &[&str]| {
         let begun = Instant::now();
@@ -29,6 +45,7 @@ fn detached(scale: Scale, report: &mut Report) {
         begun.elapsed()
     };
     for _ in 0..scale.of(60, 5) {
+        until_idle();
         bare.push(timed(&["--version"]));
         submit.push(timed(&["run", "--detach", "true", "x"]));
     }

@@ -1,8 +1,9 @@
 //! The context of a command: global options, paths, output, and the connection to the host.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use ostler_client::{Client, ClientConfig, ClientError, HostCommand};
+use ostler_client::{Client, ClientConfig, ClientError, Greeting, HostCommand};
 use ostler_config::Paths;
 use ostler_protocol::{ApiError, ErrorKind, MARKER_VARIABLE};
 
@@ -21,20 +22,27 @@ pub(super) struct Context<'a> {
     pub(super) out: Output,
     pub(super) local: &'a dyn LocalCommands,
     no_start: bool,
+    /// The first request to the host, if it was sent already.
+    greeting: Cell<Option<Greeting>>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(global: &Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
+    pub(super) fn new(
+        global: &Global,
+        local: &'a dyn LocalCommands,
+        greeting: Option<Greeting>,
+    ) -> Result<Self, ApiError> {
         let paths = resolve_paths(global.home.as_deref())?;
         let (json, json_result) = (global.json.is_some(), global.json == Some(JsonForm::Result));
-        Ok(Self { json, json_result, paths, out: Output::detect(), local, no_start: global.no_start })
+        let (out, greeting) = (Output::detect(), Cell::new(greeting));
+        Ok(Self { json, json_result, paths, out, local, no_start: global.no_start, greeting })
     }
 
     /// Connects to a host of this version, and starts one if none is running.
     pub(super) async fn client(&self) -> Result<Client, ApiError> {
         let start = if self.no_start { None } else { Some(self.host_command()?) };
         let missing = self.paths.home.as_deref().filter(|home| start.is_some() && !home.exists());
-        let connected = Client::connect(self.client_config(start, false)).await;
+        let connected = Client::connect_greeted(self.client_config(start, false), self.greeting.take()).await;
         let client = connected.map_err(|error| match error {
             ClientError::NotRunning { .. } => {
                 ApiError::from(error).hint("start one with `ostler serve`, or omit --no-start")
@@ -50,7 +58,7 @@ impl<'a> Context<'a> {
 
     /// Connects to a running host of any version. `None` if none is running.
     pub(super) async fn client_of_running(&self) -> Result<Option<Client>, ApiError> {
-        match Client::connect(self.client_config(None, true)).await {
+        match Client::connect_greeted(self.client_config(None, true), self.greeting.take()).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),

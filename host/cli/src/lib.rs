@@ -39,6 +39,7 @@ mod exit;
 mod failure;
 mod follow;
 mod format;
+mod greeted;
 mod ids;
 mod input;
 mod live_log;
@@ -106,12 +107,14 @@ use std::process::ExitCode;
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
 
 pub use complete::{COMPLETE_VERB, Nameable, Named, complete};
 pub use exit::Exit;
 pub use serve::{Progress, ServeOptions};
 
 use context::Context;
+use greeted::Greeted;
 use ostler_config::{Config, ConfigDiagnostic, Paths};
 use ostler_protocol::ApiError;
 
@@ -322,12 +325,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands)
     if let Some(color) = ColorWhen::find(&args) {
         color.apply();
     }
+    let greeted = greeted::greet(&args);
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(error, &args),
     };
     let json = cli.global.json.is_some();
-    let result = Context::new(&cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
+    let result = execute(cli, local, greeted);
     match result {
         Ok(Exit::Canceled) if signals::interrupted() => {
             signals::die_of_interrupt();
@@ -341,8 +345,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands)
     }
 }
 
+fn execute(cli: Cli, local: &dyn LocalCommands, greeted: Option<Greeted>) -> Result<Exit, ApiError> {
+    let (runtime, greeting) = greeted.map_or((None, None), |greeted| (Some(greeted.runtime), Some(greeted.greeting)));
+    let mut context = Context::new(&cli.global, local, greeting)?;
+    cli.command.execute(&mut context, runtime)
+}
+
+/// The runtime of a command: a single thread is enough for a client.
+fn new_runtime() -> Result<Runtime, ApiError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| ApiError::internal(format!("failed to start the runtime: {error}")))
+}
+
 impl Command {
-    fn execute(self, context: &mut Context<'_>) -> Result<Exit, ApiError> {
+    /// Executes the command, in a runtime that exists already if there is one.
+    fn execute(self, context: &mut Context<'_>, runtime: Option<Runtime>) -> Result<Exit, ApiError> {
         match self {
             Self::Redact(arguments) => return redact::execute(context, &arguments),
             Self::Serve(arguments) => return serve::execute(context, &arguments),
@@ -351,10 +368,7 @@ impl Command {
             Self::Version(arguments) => return version::execute(context, &arguments),
             _ => {}
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ApiError::internal(format!("failed to start the runtime: {error}")))?;
+        let runtime = runtime.map_or_else(new_runtime, Ok)?;
         let result = runtime.block_on(async {
             match self {
                 Self::Run(arguments) => run::execute(context, *arguments).await,

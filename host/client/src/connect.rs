@@ -4,14 +4,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::greeting::Greeting;
 use super::http::{self, Connection, SendError};
 use super::launch::{self, Launched};
 use super::{ClientConfig, ClientError, Health};
@@ -32,7 +34,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection without a request is kept. The host closes it after 10 s: a request that is sent at that moment
 /// would break.
-const KEEP_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const KEEP_LIMIT: Duration = Duration::from_secs(5);
 /// Interval for polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -41,22 +43,36 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 pub(super) struct Connector {
     pub(super) config: ClientConfig,
     kept: Mutex<Option<(Connection, Instant)>>,
+    greeting: Mutex<Option<Greeting>>,
 }
 
 impl Connector {
-    pub(super) const fn new(config: ClientConfig) -> Self {
-        Self { config, kept: Mutex::new(None) }
+    pub(super) const fn new(config: ClientConfig, greeting: Option<Greeting>) -> Self {
+        Self { config, kept: Mutex::new(None), greeting: Mutex::new(greeting) }
     }
 
     /// Identifies the host that listens. Starts none.
     pub(super) async fn health(&self) -> Result<Health, ClientError> {
-        let ask = self.exchange("GET", "/healthz", Bytes::new());
-        let answer = tokio::time::timeout(HEALTH_LIMIT, ask).await.map_err(|_| ClientError::Unreachable {
-            socket: self.config.socket.clone(),
-            reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
-        })?;
+        let answer =
+            tokio::time::timeout(HEALTH_LIMIT, self.ask_health()).await.map_err(|_| ClientError::Unreachable {
+                socket: self.config.socket.clone(),
+                reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
+            })?;
         let value = answer.map_err(|error| error.into_client_error(false))?;
         serde_json::from_value(value).map_err(|error| ClientError::Protocol(format!("/healthz: {error}")))
+    }
+
+    async fn ask_health(&self) -> Result<Value, SendError> {
+        let greeting = lock(&self.greeting).take();
+        if let Some(greeting) = greeting
+            && let Some((answer, connection)) = greeting.answer(&self.config.socket, &self.config.version).await
+        {
+            self.keep(connection);
+            return Ok(answer);
+        }
+        // A host may have started or ended meanwhile.
+        let request = http::health_request(&self.config.version)?;
+        self.exchange(request).await
     }
 
     /// Ensures that a host with an accepted version listens. Starts one if allowed.
@@ -232,7 +248,10 @@ impl Connector {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let body = serde_json::to_vec(&request)
             .map_err(|error| ClientError::Protocol(format!("the parameters cannot be written: {error}")))?;
-        let ask = self.exchange("POST", "/rpc", Bytes::from(body));
+        let ask = async {
+            let request = http::request(&self.config.version, "POST", "/rpc", &[], Bytes::from(body))?;
+            self.exchange(request).await
+        };
         // An unknown method of a newer host is not repeated, either.
         let uncertain = !MethodDescriptor::of(method).is_some_and(|method| method.idempotent);
         let answer = tokio::time::timeout(CALL_LIMIT, ask)
@@ -246,10 +265,10 @@ impl Connector {
     }
 
     /// Sends a request and reads its answer. Keeps the connection.
-    async fn exchange(&self, method: &str, target: &str, body: Bytes) -> Result<Value, SendError> {
-        let (response, connection) = self.request(method, target, &[], body).await?;
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, SendError> {
+        let (response, connection) = self.request(request).await?;
         let answer = http::read_json(response).await?;
-        *self.kept() = Some((connection, Instant::now()));
+        self.keep(connection);
         Ok(answer)
     }
 
@@ -261,25 +280,23 @@ impl Connector {
         headers: &[(&str, String)],
         body: Bytes,
     ) -> Result<Response<Incoming>, SendError> {
-        self.request(method, target, headers, body).await.map(|(response, _)| response)
-    }
-
-    async fn request(
-        &self,
-        method: &str,
-        target: &str,
-        headers: &[(&str, String)],
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
         let request = http::request(&self.config.version, method, target, headers, body)?;
-        let kept =
-            self.kept().take().filter(|(_, since)| since.elapsed() < KEEP_LIMIT).map(|(connection, _)| connection);
-        http::send(&self.config.socket, kept, request).await
+        self.request(request).await.map(|(response, _)| response)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<(Connection, Instant)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Connection), SendError> {
+        let kept = lock(&self.kept).take().filter(|(_, since)| since.elapsed() < KEEP_LIMIT);
+        http::send(&self.config.socket, kept.map(|(connection, _)| connection), request).await
     }
+
+    /// Keeps a connection for the next request.
+    fn keep(&self, connection: Connection) {
+        *lock(&self.kept) = Some((connection, Instant::now()));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Extracts the result of a JSON-RPC response.

@@ -53,7 +53,7 @@ struct NotSent(Request<Full<Bytes>>);
 
 impl Connection {
     /// Connects to the host, and checks that it belongs to this user.
-    async fn open(socket: &Path) -> Result<Self, SendError> {
+    pub(super) async fn open(socket: &Path) -> Result<Self, SendError> {
         let stream = open(socket).await.map_err(SendError::Unsent)?;
         let socket = stream
             .as_fd()
@@ -107,6 +107,11 @@ pub(super) async fn send(
         Ok(answer) => answer.map(|response| (response, connection)),
         Err(NotSent(_)) => Err(SendError::Broken("the host closed the connection".to_owned())),
     }
+}
+
+/// The request to identify the host.
+pub(super) fn health_request(version: &str) -> Result<Request<Full<Bytes>>, SendError> {
+    request(version, "GET", "/healthz", &[], Bytes::new())
 }
 
 /// Builds a request to the host.

@@ -41,6 +41,7 @@
 mod connect;
 mod error;
 mod events;
+mod greeting;
 mod http;
 mod launch;
 mod methods;
@@ -61,6 +62,7 @@ use serde::Deserialize;
 
 pub use error::ClientError;
 pub use events::{EventStream, StreamItem};
+pub use greeting::Greeting;
 pub use launch::{HostCommand, PROGRESS, READY_LINE};
 
 use connect::Connector;
@@ -124,7 +126,15 @@ impl Client {
     /// [`ClientError::NotRunning`] if no host is running and none may be started, [`ClientError::Start`] if the start
     /// failed, [`ClientError::OtherVersion`] if a host of another version is running and busy.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let connector = Arc::new(Connector::new(config));
+        Self::connect_greeted(config, None).await
+    }
+
+    /// The same with the answer to a request that was sent before. A greeting to another host has no effect.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_greeted(config: ClientConfig, greeting: Option<Greeting>) -> Result<Self, ClientError> {
+        let connector = Arc::new(Connector::new(config, greeting));
         let host = connector.ensure().await?;
         Ok(Self { connector, host })
     }

@@ -519,3 +519,50 @@ async fn started_host_inherits_no_descriptors() {
     nix::unistd::close(descriptor).unwrap();
     assert_eq!(api_error.kind, ErrorKind::Io, "the descriptor is open in the host");
 }
+
+/// The targets and methods of all requests to a host.
+fn all_asked(host: &FakeHost) -> Vec<String> {
+    host.requests().iter().map(|request| request.what().to_owned()).collect()
+}
+
+#[test]
+fn greeting_is_written_before_the_runtime_runs_again() {
+    use std::io::Read;
+    let files = TestFolder::new();
+    let listener = std::os::unix::net::UnixListener::bind(files.socket()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let greeting = runtime.block_on(Greeting::send(&files.socket(), VERSION));
+    assert!(greeting.is_some());
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut request = [0; 12];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(&request, b"GET /healthz");
+}
+
+#[tokio::test]
+async fn answer_to_a_greeting_is_used_once_and_its_connection_is_kept() {
+    let files = TestFolder::new();
+    let host = FakeHost::start(&files.socket(), healthy(|_| Reply::Result(json!({}))));
+    let greeting = Greeting::send(&files.socket(), VERSION).await;
+    let client = Client::connect_greeted(files.config(), greeting).await.unwrap();
+    client.call::<_, Value>("get_status", &json!({})).await.unwrap();
+    assert_eq!((client.host().pid, all_asked(&host)), (77, vec!["/healthz".to_owned(), "get_status".to_owned()]));
+}
+
+#[tokio::test]
+async fn greeting_to_another_host_or_one_that_has_ended_has_no_effect() {
+    let (files, others) = (TestFolder::new(), TestFolder::new());
+    assert!(Greeting::send(&files.socket(), VERSION).await.is_none(), "no host");
+    let _other = FakeHost::start(&others.socket(), |_| health_of("9.9.9"));
+    let host = FakeHost::start(&files.socket(), healthy(|_| Reply::Result(json!({}))));
+    let greeting = Greeting::send(&others.socket(), VERSION).await;
+    Client::connect_greeted(files.config(), greeting).await.unwrap();
+    assert_eq!(all_asked(&host), ["/healthz"]);
+    drop(host);
+
+    let _ended = FakeHost::start(&files.socket(), |_| Reply::AndDie(Box::new(Reply::Bytes(Vec::new()))));
+    let greeting = Greeting::send(&files.socket(), VERSION).await;
+    let _next = FakeHost::start(&files.socket(), healthy(|_| Reply::Result(json!({}))));
+    assert_eq!(Client::connect_greeted(files.config(), greeting).await.unwrap().host().pid, 77);
+}

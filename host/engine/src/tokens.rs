@@ -31,6 +31,8 @@ pub struct ProviderTokens {
     seen: Arc<SeenTokens>,
     /// Called when a token was seen for the first time, so that masks are updated.
     seen_new: Box<dyn Fn() + Send + Sync>,
+    /// The store of each token, as the database has it. None before it was read, and after a failed write.
+    marks: Mutex<Option<BTreeMap<String, String>>>,
     /// Tokens that could not be read, and so cannot be masked.
     problems: Mutex<Vec<String>>,
 }
@@ -144,6 +146,7 @@ impl ProviderTokens {
             store,
             changing: Mutex::default(),
             loaded: Mutex::default(),
+            marks: Mutex::default(),
             seen,
             seen_new,
             problems: Mutex::default(),
@@ -190,13 +193,14 @@ impl ProviderTokens {
 
         let _one = lock(&self.changing);
         let kind = self.store.in_use(wanted(active.config.tokens.store)).map_err(|error| failed(&error))?;
-        let before = self.storage.read(|reader| reader.token_mark(&provider.name))?;
+        let before = self.mark(&provider.name)?;
         // It is masked from here on, even if it cannot be stored.
         self.learn(&provider.name, &token);
         self.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
         let (name, now) = (provider.name.clone(), clock::now());
         let write =
             self.storage.write_urgent(Durability::Full, move |tx| tx.put_token_mark(&name, kind.name(), now)).wait();
+        self.note_mark(&provider.name, Some(kind), write.is_ok());
         if let Err(error) = write {
             if before.as_deref() != Some(kind.name()) {
                 // Without its mark it would never be found.
@@ -223,7 +227,7 @@ impl ProviderTokens {
         let name = &params.provider;
         let variable =
             self.config.load().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
-        let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
+        let Some(store) = self.mark(name)? else {
             // A name that is no provider's is a mistake, unless it was one's once.
             self.config.load().provider(name)?;
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
@@ -231,7 +235,9 @@ impl ProviderTokens {
         let kind = kind_of(name, &store)?;
         self.store.delete(kind, name).map_err(|error| failed(&error))?;
         let gone = name.clone();
-        self.storage.write_urgent(Durability::Full, move |tx| tx.delete_token_mark(&gone)).wait()?;
+        let write = self.storage.write_urgent(Durability::Full, move |tx| tx.delete_token_mark(&gone)).wait();
+        self.note_mark(name, None, write.is_ok());
+        write?;
         tracing::info!(provider = name, store = %kind, "a token was deleted");
         Ok(TokenState { stored: false, store: None, variable, problem: None })
     }
@@ -243,7 +249,7 @@ impl ProviderTokens {
     pub fn state(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
         let name = &params.provider;
         let variable = self.config.load().provider(name)?.token_variable()?;
-        let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
+        let Some(store) = self.mark(name)? else {
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
         };
         let found = self.stored(name, &store);
@@ -256,7 +262,7 @@ impl ProviderTokens {
     /// # Errors
     /// Where it has one that cannot be had: the run must not start without it.
     pub(crate) fn for_run(&self, active: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
-        let Some(store) = self.storage.read(|reader| reader.token_mark(provider))? else { return Ok(None) };
+        let Some(store) = self.mark(provider)? else { return Ok(None) };
         let token = self.stored(provider, &store)?;
         let name = active.provider(provider)?.token_variable()?.ok_or_else(|| {
             let message = format!("{provider} has a token, but its plugin names no variable for it any more");
@@ -282,7 +288,14 @@ impl ProviderTokens {
             return;
         }
         *loaded = true;
-        let marks = self.storage.read(Reader::token_marks).unwrap_or_else(|error| {
+        let read = {
+            // A change in between would be lost.
+            let _one = lock(&self.changing);
+            let read = self.storage.read(Reader::token_marks);
+            *lock(&self.marks) = read.as_ref().ok().map(|marks| marks.iter().cloned().collect());
+            read
+        };
+        let marks = read.unwrap_or_else(|error| {
             tracing::error!(%error, "it could not be read which providers have a token");
             Vec::new()
         });
@@ -294,13 +307,31 @@ impl ProviderTokens {
         }
     }
 
+    /// The store with the token of a provider, if it has one.
+    fn mark(&self, provider: &str) -> Result<Option<String>, ApiError> {
+        if let Some(marks) = &*lock(&self.marks) {
+            return Ok(marks.get(provider).cloned());
+        }
+        Ok(self.storage.read(|reader| reader.token_mark(provider))?)
+    }
+
+    /// Remembers what was stored about a provider. After a failed write, the database has to say what is there.
+    fn note_mark(&self, provider: &str, kind: Option<StoreKind>, is_stored: bool) {
+        let mut known = lock(&self.marks);
+        match (&mut *known, kind) {
+            _ if !is_stored => *known = None,
+            (Some(marks), Some(kind)) => _ = marks.insert(provider.to_owned(), kind.name().to_owned()),
+            (Some(marks), None) => _ = marks.remove(provider),
+            (None, _) => {}
+        }
+    }
+
     /// The variable of a provider's token, if it has one: its value is taken at dispatch.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn expected_variable(&self, provider: &Provider) -> Result<Option<String>, ApiError> {
-        let marked = self.storage.read(|reader| reader.token_mark(&provider.name))?.is_some();
-        if marked { provider.token_variable() } else { Ok(None) }
+        if self.mark(&provider.name)?.is_some() { provider.token_variable() } else { Ok(None) }
     }
 
     fn learn(&self, provider: &str, token: &Token) {

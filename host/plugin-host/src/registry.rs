@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::admission::{Admission, KnownFile, Verdict};
-use super::bundled::{BUNDLED, Bundled};
+use super::bundled::{self, BUNDLED, Bundled};
 use super::cache::CacheOptions;
 use super::error::{Kind, PluginError, PluginErrorKind};
 use super::folder::{FileLoader, PluginFile, component_files, label};
@@ -241,8 +241,10 @@ impl Registry {
             let loaded = Plugin::load(&runtime, &limits, bundled.name, &component, bundled.code, &options.log);
             (bundled, loaded.map(Arc::new))
         });
+        let bundled = bundled.collect();
+        bundled::release_memory();
         let empty = Self {
-            bundled: bundled.collect(),
+            bundled,
             runtime,
             limits: Arc::clone(&limits),
             log: Arc::clone(&options.log),

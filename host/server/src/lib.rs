@@ -20,6 +20,7 @@
 //! **Event streams.** A subscriber has a cursor instead of a queue (`stream`): it reads the stored events after its
 //! cursor and sleeps until there are more. A slow subscriber needs no memory, and one that reconnects misses nothing.
 
+mod blocking;
 mod budget;
 mod document;
 mod duplex;

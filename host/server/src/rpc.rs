@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::blocking;
 use super::duplex::PendingSubscriptions;
 use super::methods::{self, Method};
 use super::peer::Peer;
@@ -164,14 +165,13 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
         Ok(call) => call,
         Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message)).to_string()),
     };
-    // Storage, plugins and processes block, so methods do not run on the threads that serve connections.
-    let (engine, caller) = (Arc::clone(engine), caller.clone());
+    let (shared, caller) = (Arc::clone(engine), caller.clone());
     let name = call.method.name;
-    let done = tokio::task::spawn_blocking(move || {
-        let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&engine, &caller, name));
+    let done = blocking::run(move || {
+        let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&shared, &caller, name));
         allowed
-            .and_then(|()| (call.method.call)(&engine, &caller, call.params))
-            .map_err(|error| engine.redactors().redact_error(&error))
+            .and_then(|()| (call.method.call)(&shared, &caller, call.params))
+            .map_err(|error| shared.redactors().redact_error(&error))
     });
     let result = done.await.unwrap_or_else(|_| {
         tracing::error!(method = name, "a method panicked");
