@@ -16,6 +16,7 @@ pub(crate) mod private_folders;
 pub(crate) mod retry;
 pub(crate) mod retry_state;
 pub(crate) mod terminal_output;
+mod thread_class;
 pub(crate) mod tool_use;
 pub(crate) mod work;
 
@@ -107,6 +108,13 @@ pub(crate) struct AttemptRunner {
 impl AttemptRunner {
     /// Runs one attempt and records its end. Called on the attempt's own thread.
     pub(crate) fn run(&self, active_run: &Arc<ActiveRun>) {
+        thread_class::give_way();
+        self.attempt(active_run);
+        // It counts when the thread is woken for its next attempt.
+        thread_class::give_way();
+    }
+
+    fn attempt(&self, active_run: &Arc<ActiveRun>) {
         let active = self.config.load();
         let loaded = match self.loader.load(active_run.run(), &active) {
             Ok(loaded) => loaded,
@@ -279,6 +287,7 @@ impl AttemptContext<'_> {
         let channel = ready.prepared.launch.channel;
         let is_session = self.is_session();
         let asks = channel == plugin::Channel::Duplex && (is_session || ready.prepared.asks);
+        thread_class::be_prompt();
         let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,
