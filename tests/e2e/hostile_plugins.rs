@@ -376,7 +376,7 @@ fn session<'a>(host: &'a TestHost, provider: &str, script: &str) -> Session<'a> 
 }
 
 #[test]
-fn provider_that_fails_on_a_decision_ends_its_session_instead_of_letting_the_cli_wait() {
+fn provider_that_fails_on_a_decision_ends_its_session_or_run_instead_of_letting_the_cli_wait() {
     let faults = [Fault::Trap, Fault::Loop, Fault::FloodOutput];
     let made = faults.map(|fault| (fault.name(), hostile::provider_that_asks(fault.name(), fault)));
     let host = test_host(&made, "");
@@ -397,6 +397,9 @@ fn provider_that_fails_on_a_decision_ends_its_session_instead_of_letting_the_cli
         assert_eq!(session.decisions(), Vec::<String>::new(), "the CLI got none");
         assert_eq!(session.approvals(0), Vec::<Value>::new());
         assert_eq!(fs::read_to_string(host.work().join("taken")).unwrap(), "");
+
+        // In a run, the host denies by itself.
+        failed_by(host.run(&["run", "--json", fault.name(), "hello"]), fault.name(), fault);
     }
     background.finish(&host);
     baseline.check(&host);

@@ -52,7 +52,26 @@ fn ends_option(rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::Cli;
+
+    #[test]
+    fn commands_and_options_without_the_host_exist() {
+        let mut cli = Cli::command();
+        cli.build();
+        for name in WITHOUT_HOST {
+            assert!(cli.find_subcommand(name).is_some(), "{name}");
+        }
+        for option in OTHER_HOST {
+            let is_it = |argument: &clap::Arg| match option.strip_prefix("--") {
+                Some(long) => argument.get_long() == Some(long),
+                None => argument.get_short() == option.chars().nth(1),
+            };
+            assert!(cli.get_arguments().any(is_it), "{option}");
+        }
+    }
 
     #[test]
     fn host_is_greeted_if_the_command_calls_it() {

@@ -26,17 +26,27 @@ pub(super) fn die_of_interrupt() {
     }
 }
 
-/// Receives SIGINT and SIGTERM. Once created, neither signal ends the program by default. One that was ignored when the
-/// program started stays ignored: a shell starts its background jobs like that, so that Ctrl-C does not end them.
+/// Receives SIGINT and SIGTERM. Once created, neither signal ends the program by default.
 #[derive(Debug)]
 pub(super) struct Signals {
+    /// `None` if it stays ignored.
     interrupt: Option<Signal>,
-    terminate: Option<Signal>,
+    terminate: Signal,
 }
 
 impl Signals {
+    /// Leaves a Ctrl-C ignored that was ignored when the program started: a shell starts the background jobs of a script
+    /// like that, so that the key does not end them.
     pub(super) fn listen() -> Result<Self, ApiError> {
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen_unless_ignored(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// For a program to which a user talks on the terminal: Ctrl-C always counts.
+    pub(super) fn listen_on_terminal() -> Result<Self, ApiError> {
+        Ok(Self { interrupt: Some(listen(SignalKind::interrupt())?), terminate: listen(SignalKind::terminate())? })
     }
 
     /// Waits for one of the signals. Cancel-safe.
@@ -51,7 +61,7 @@ impl Signals {
     pub(super) async fn next_kind(&mut self) -> Request {
         tokio::select! {
             biased;
-            () = receive(&mut self.terminate) => Request::Terminate,
+            _ = self.terminate.recv() => Request::Terminate,
             () = receive(&mut self.interrupt) => Request::Interrupt,
         }
     }
@@ -77,13 +87,19 @@ pub(super) fn set_interrupted() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// Receives Ctrl-\ (SIGQUIT), as [`Signals`] does. Once created, the signal does not end the program by default.
+/// Receives Ctrl-\ (SIGQUIT). Once created, the signal does not end the program by default.
 #[derive(Debug)]
 pub(super) struct Detach(Option<Signal>);
 
 impl Detach {
+    /// As [`Signals::listen`].
     pub(super) fn listen() -> Result<Self, ApiError> {
-        listen(SignalKind::quit()).map(Self)
+        listen_unless_ignored(SignalKind::quit()).map(Self)
+    }
+
+    /// As [`Signals::listen_on_terminal`].
+    pub(super) fn listen_on_terminal() -> Result<Self, ApiError> {
+        listen(SignalKind::quit()).map(|signal| Self(Some(signal)))
     }
 
     /// Waits for the signal. Cancel-safe.
@@ -92,13 +108,12 @@ impl Detach {
     }
 }
 
-/// Listens for a signal; `None` if it is ignored.
-fn listen(kind: SignalKind) -> Result<Option<Signal>, ApiError> {
-    if is_ignored(kind) {
-        return Ok(None);
-    }
-    let listening = unix::signal(kind);
-    listening.map(Some).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
+fn listen(kind: SignalKind) -> Result<Signal, ApiError> {
+    unix::signal(kind).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
+}
+
+fn listen_unless_ignored(kind: SignalKind) -> Result<Option<Signal>, ApiError> {
+    if is_ignored(kind) { Ok(None) } else { listen(kind).map(Some) }
 }
 
 /// Waits for a signal; forever if it is ignored. Cancel-safe.

@@ -65,10 +65,11 @@ impl Connector {
     async fn ask_health(&self) -> Result<Value, SendError> {
         let greeting = lock(&self.greeting).take();
         if let Some(greeting) = greeting
-            && let Some((answer, connection)) = greeting.answer(&self.config.socket, &self.config.version).await
+            && let Some(greeted) = greeting.answer(&self.config.socket, &self.config.version).await
         {
-            self.keep(connection);
-            return Ok(answer);
+            let greeted = greeted?;
+            self.keep(greeted.connection, greeted.sent);
+            return Ok(greeted.answer);
         }
         // A host may have started or ended meanwhile.
         let request = http::health_request(&self.config.version)?;
@@ -268,7 +269,7 @@ impl Connector {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, SendError> {
         let (response, connection) = self.request(request).await?;
         let answer = http::read_json(response).await?;
-        self.keep(connection);
+        self.keep(connection, Instant::now());
         Ok(answer)
     }
 
@@ -289,9 +290,9 @@ impl Connector {
         http::send(&self.config.socket, kept.map(|(connection, _)| connection), request).await
     }
 
-    /// Keeps a connection for the next request.
-    fn keep(&self, connection: Connection) {
-        *lock(&self.kept) = Some((connection, Instant::now()));
+    /// Keeps a connection for the next request. It has been without one since `since`.
+    fn keep(&self, connection: Connection, since: Instant) {
+        *lock(&self.kept) = Some((connection, since));
     }
 }
 

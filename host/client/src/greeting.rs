@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::ClientError;
 use super::connect::KEEP_LIMIT;
 use super::http::{self, Connection, SendError};
 
@@ -42,9 +43,22 @@ impl Greeting {
         Some(Self { socket, version: version.to_owned(), sent: Instant::now(), answer })
     }
 
-    /// The answer with the connection, if it was sent to this host by this version, not long ago, and the host answers.
-    pub(super) async fn answer(self, socket: &Path, version: &str) -> Option<(Value, Connection)> {
+    /// The answer with the connection and the time of the request. `None` if it was sent to another host, by another
+    /// version, or long ago, and if the host has ended meanwhile.
+    pub(super) async fn answer(self, socket: &Path, version: &str) -> Option<Result<Greeted, SendError>> {
         let fits = self.socket == socket && self.version == version && self.sent.elapsed() < KEEP_LIMIT;
-        if fits { self.answer.await.ok()?.ok() } else { None }
+        let answered = if fits { self.answer.await.ok()? } else { return None };
+        match answered {
+            Ok((answer, connection)) => Some(Ok(Greeted { answer, connection, sent: self.sent })),
+            Err(refused @ SendError::Unsent(ClientError::Api(_))) => Some(Err(refused)),
+            Err(_) => None,
+        }
     }
+}
+
+/// The answer to a greeting.
+pub(super) struct Greeted {
+    pub(super) answer: Value,
+    pub(super) connection: Connection,
+    pub(super) sent: Instant,
 }

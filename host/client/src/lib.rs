@@ -129,7 +129,7 @@ impl Client {
         Self::connect_greeted(config, None).await
     }
 
-    /// The same with the answer to a request that was sent before. A greeting to another host has no effect.
+    /// As [`connect`](Self::connect), with the answer to a [`Greeting`]. One to another host has no effect.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).

@@ -289,10 +289,10 @@ impl ProviderTokens {
         }
         *loaded = true;
         let read = {
-            // A change in between would be lost.
-            let _one = lock(&self.changing);
+            // A change is noted after it was stored, and so after this.
+            let mut known = lock(&self.marks);
             let read = self.storage.read(Reader::token_marks);
-            *lock(&self.marks) = read.as_ref().ok().map(|marks| marks.iter().cloned().collect());
+            *known = read.as_ref().ok().map(|marks| marks.iter().cloned().collect());
             read
         };
         let marks = read.unwrap_or_else(|error| {
@@ -436,5 +436,27 @@ mod tests {
         assert_eq!(save(&tokens, "other", TOKEN).unwrap_err().kind, ErrorKind::NotFound);
         assert_eq!(tokens.clear(&of("other")).unwrap_err().kind, ErrorKind::NotFound);
         assert_eq!(seen.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn stores_of_tokens_are_known_from_memory_and_from_the_database_after_a_failed_write() {
+        let fixture = fixture();
+        let (tokens, _) = tokens(&fixture);
+        tokens.load();
+        save(&tokens, "claude", TOKEN).unwrap();
+        let in_memory = || lock(&tokens.marks).clone();
+        let one = BTreeMap::from([("claude".to_owned(), "file".to_owned())]);
+        assert_eq!(in_memory(), Some(one));
+        tokens.note_mark("claude", None, false);
+        assert_eq!((in_memory(), tokens.mark("claude").unwrap().as_deref()), (None, Some("file")));
+        tokens.clear(&of("claude")).unwrap();
+        assert_eq!(tokens.mark("claude").unwrap(), None);
+
+        let (restarted, _) = self::tokens(&fixture);
+        restarted.load();
+        assert_eq!(*lock(&restarted.marks), Some(BTreeMap::new()));
+        save(&restarted, "claude", TOKEN).unwrap();
+        restarted.clear(&of("claude")).unwrap();
+        assert_eq!(*lock(&restarted.marks), Some(BTreeMap::new()));
     }
 }

@@ -18,7 +18,7 @@ pub struct Bundled {
     pub code: &'static [u8],
 }
 
-/// All bundled plugins, as the build script has built them.
+/// All bundled plugins, as the build script has built them. Not a `const`, of which each use could have a copy.
 pub static BUNDLED: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/bundled_plugins.rs"));
 
 /// Returns the memory of all components and their code to the kernel: a loaded plugin has copies of what it needs. On the next
@@ -30,7 +30,7 @@ pub(super) fn release_memory() {
         let length = (bytes.as_ptr().addr() + bytes.len()).saturating_sub(start) / page * page;
         let Some(offset) = (length > 0).then(|| start - bytes.as_ptr().addr()) else { continue };
         // SAFETY: the pages are within constants of this program. Nothing has written to them, so their content is that of
-        // the file from which they are mapped.
+        // the file from which the program is mapped; a packer that unpacks a program into other memory does not fit.
         let advised = unsafe {
             let first = bytes.as_ptr().wrapping_add(offset).cast_mut();
             libc::madvise(first.cast(), length, libc::MADV_DONTNEED)

@@ -50,8 +50,9 @@ const MAX_REMEMBERED: usize = 1024;
 
 /// Decides about the peers of a unix socket.
 ///
-/// Remembers processes that a walk has passed on its way to an outside: mostly the shells of a user, from which the next
-/// peers come. A process never gets into a run later, because a new parent is always one that was above it before.
+/// Remembers the processes that a walk has passed outside of all runs: mostly the shells of a user, from which the next
+/// peers come. A process never gets into a run later: a new parent is one that was above it before, or process 1 of a PID
+/// namespace that a process outside has entered.
 #[derive(Debug, Default)]
 pub struct Peers {
     /// Start times by process id: another process may get the id later.
@@ -89,12 +90,14 @@ impl Peers {
         let walk = if self.is_child_of_outside(&peer, own, &linux::process) {
             Walk::Outside(Vec::new())
         } else {
-            let above = chain(own, &look).unwrap_or_default().into_iter().skip(1).map(|process| process.pid).collect();
-            let walks = std::iter::repeat_with(|| walk(pid, own, &above, &look));
-            walks.take(TRIES).find(|walk| *walk != Walk::Changed).unwrap_or(Walk::Changed)
+            let walks = std::iter::repeat_with(|| {
+                let above = chain(own, &look).unwrap_or_default().into_iter().skip(1);
+                walk(pid, own, &above.map(|process| (process.pid, process.start_ticks)).collect(), &look)
+            });
+            walks.take(TRIES).find(|walk| *walk != Walk::Unknown).unwrap_or(Walk::Unknown)
         };
         match walk {
-            Walk::Changed => Standing::Unknown,
+            Walk::Unknown => Standing::Unknown,
             Walk::OfRun => Standing::OfRun,
             // Checked last: a process of a run can block a reader of its environment.
             Walk::Outside(_) if carries_foreign_marker(pid) => Standing::OfRun,
@@ -107,19 +110,21 @@ impl Peers {
 
     /// Whether the parent of a process is remembered as outside, so that the process is outside as well.
     fn is_child_of_outside(&self, peer: &Process, own: i32, look: &dyn Fn(i32) -> Option<Process>) -> bool {
-        let known = self.outside().get(&peer.parent).copied();
-        !is_supervisor(peer, own)
-            && known.is_some_and(|start| look(peer.parent).is_some_and(|parent| parent.start_ticks == start))
+        let Some(start) = self.outside().get(&peer.parent).copied() else { return false };
+        let is_same_parent = || look(peer.parent).is_some_and(|parent| parent.start_ticks == start);
+        !is_supervisor(peer, own) && is_same_parent() && is_unchanged(peer, look)
     }
 
     fn remember(&self, passed: Vec<Process>) {
+        // What is above a hidden process may be a run, and its start time is unknown.
+        if passed.len() > MAX_REMEMBERED || passed.iter().any(|process| process.start_ticks == 0) {
+            return;
+        }
         let mut outside = self.outside();
         if outside.len() + passed.len() > MAX_REMEMBERED {
             outside.clear();
         }
-        // The start time of a hidden process is unknown.
-        let known = passed.into_iter().filter(|process| process.start_ticks > 0).take(MAX_REMEMBERED);
-        outside.extend(known.map(|process| (process.pid, process.start_ticks)));
+        outside.extend(passed.into_iter().map(|process| (process.pid, process.start_ticks)));
     }
 
     fn outside(&self) -> MutexGuard<'_, HashMap<i32, u64>> {
@@ -148,24 +153,26 @@ enum Walk {
     OfRun,
     /// It met none. The processes above the first one are outside as well.
     Outside(Vec<Process>),
-    /// Not known: a process could not be seen, or changed meanwhile.
-    Changed,
+    /// A process could not be seen, or changed meanwhile.
+    Unknown,
 }
 
-/// Walks along the parents of a process. `above` are the processes above the host.
-fn walk(pid: i32, own: i32, above: &HashSet<i32>, look: &dyn Fn(i32) -> Option<Process>) -> Walk {
-    let Some(mut chain) = chain(pid, look) else { return Walk::Changed };
-    // A parent may have ended during the walk, and another process may have got its id: the walk is valid only if every
-    // step is unchanged.
-    let is_unchanged = |seen: &Process| {
-        look(seen.pid).is_some_and(|now| now.start_ticks == seen.start_ticks && now.parent == seen.parent)
-    };
-    let end = chain.iter().position(|process| above.contains(&process.pid)).unwrap_or(chain.len());
+/// Whether a process still is what it was, with the same parent: the parent may have ended, and another process may have
+/// got its id.
+fn is_unchanged(seen: &Process, look: &dyn Fn(i32) -> Option<Process>) -> bool {
+    look(seen.pid).is_some_and(|now| now.start_ticks == seen.start_ticks && now.parent == seen.parent)
+}
+
+/// Walks along the parents of a process. `above` are the processes above the host, with their start times.
+fn walk(pid: i32, own: i32, above: &HashSet<(i32, u64)>, look: &dyn Fn(i32) -> Option<Process>) -> Walk {
+    let Some(mut chain) = chain(pid, look) else { return Walk::Unknown };
+    let is_above = |process: &Process| above.contains(&(process.pid, process.start_ticks));
+    let end = chain.iter().position(is_above).unwrap_or(chain.len());
     if chain.iter().take(end).any(|process| is_supervisor(process, own)) {
         return Walk::OfRun;
     }
-    if !chain.iter().all(is_unchanged) {
-        return Walk::Changed;
+    if !chain.iter().all(|seen| is_unchanged(seen, look)) {
+        return Walk::Unknown;
     }
     // What is above the first common process may be a run of another host.
     chain.truncate(end + 1);
@@ -237,7 +244,7 @@ mod tests {
 
     fn walked(pid: i32, rows: &[(i32, i32, &str)], above: &[i32]) -> Walk {
         let table = table(rows);
-        walk(pid, HOST, &above.iter().copied().collect(), &|pid| table.get(&pid).cloned())
+        walk(pid, HOST, &above.iter().map(|pid| (*pid, 1)).collect(), &|pid| table.get(&pid).cloned())
     }
 
     /// The processes above one that is outside.
@@ -282,8 +289,8 @@ mod tests {
 
     #[test]
     fn process_with_invisible_parents_is_unknown() {
-        assert_eq!(walked(70, &[(70, 60, "curl")], &[]), Walk::Changed);
-        assert_eq!(walked(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Walk::Changed, "a cycle");
+        assert_eq!(walked(70, &[(70, 60, "curl")], &[]), Walk::Unknown);
+        assert_eq!(walked(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Walk::Unknown, "a cycle");
     }
 
     #[test]
@@ -294,22 +301,32 @@ mod tests {
             looks.set(looks.get() + 1);
             if looks.get() <= 2 { before.get(&pid).cloned() } else { after.get(&pid).cloned() }
         };
-        assert_eq!(walk(70, HOST, &HashSet::new(), &look), Walk::Changed);
+        assert_eq!(walk(70, HOST, &HashSet::new(), &look), Walk::Unknown);
     }
 
     #[test]
     fn child_of_a_remembered_process_is_outside_unless_it_is_a_supervisor_or_the_parent_is_another_process() {
-        let rows = [(40, 1, "bash"), (41, 1, "zsh"), (70, 40, "ostler"), (71, 40, "ostler-keeper"), (72, 41, "ostler")];
+        let rows = [
+            (1, 0, "init"),
+            (40, 1, "bash"),
+            (41, 1, "zsh"),
+            (70, 40, "ostler"),
+            (71, 40, "ostler-keeper"),
+            (72, 41, "ostler"),
+        ];
         let processes = table(&rows);
         let peers = Peers::default();
         let outside = |pid: i32| peers.is_child_of_outside(&processes[&pid], HOST, &|pid| processes.get(&pid).cloned());
         assert!(!outside(70), "nothing is remembered yet");
-        let hidden = Process { start_ticks: 0, ..processes[&41].clone() };
-        peers.remember(vec![processes[&40].clone(), hidden]);
+        let hidden = Process { start_ticks: 0, ..processes[&1].clone() };
+        peers.remember(vec![processes[&41].clone(), hidden]);
+        peers.remember(vec![processes[&40].clone()]);
         assert_eq!([70, 71, 72].map(outside), [true, false, false]);
         let other = |pid: i32| processes.get(&pid).cloned().map(|process| Process { start_ticks: 2, ..process });
         assert!(!peers.is_child_of_outside(&processes[&70], HOST, &other));
         assert!(!peers.is_child_of_outside(&processes[&70], HOST, &|_| None));
+        let moved = |pid: i32| processes.get(&pid).cloned().map(|process| Process { parent: 41, ..process });
+        assert!(!peers.is_child_of_outside(&processes[&70], HOST, &moved), "its parent has ended");
     }
 
     #[test]

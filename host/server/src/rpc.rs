@@ -167,7 +167,7 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
     };
     let (shared, caller) = (Arc::clone(engine), caller.clone());
     let name = call.method.name;
-    let done = blocking::run(move || {
+    let done = blocking::run(name, move || {
         let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&shared, &caller, name));
         allowed
             .and_then(|()| (call.method.call)(&shared, &caller, call.params))

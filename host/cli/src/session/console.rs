@@ -330,7 +330,7 @@ async fn converse(
     }
     let params = SubscribeParams { run_id: Some(console.run_id), after: history.after, ..SubscribeParams::default() };
     let mut events = console.client.follow(params);
-    let mut detach = Detach::listen()?;
+    let mut detach = Detach::listen_on_terminal()?;
     let mut tick = tokio::time::interval(TICK);
     loop {
         console.settle(out)?;
@@ -400,7 +400,7 @@ async fn converse(
 /// Asks for the first message of a session. `None` if the user leaves.
 pub(super) async fn first_message(context: &mut Context<'_>, provider: &str) -> Result<Option<String>, ApiError> {
     let Some(mut keyboard) = Keyboard::open() else { return Ok(None) };
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen_on_terminal()?;
     let mut conversation = Conversation::new(String::new(), provider, context.out.color);
     conversation.set_idle();
     let mut editor = LineEditor::default();

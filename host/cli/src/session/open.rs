@@ -45,7 +45,7 @@ pub(super) async fn execute(
 ) -> Result<Exit, ApiError> {
     let quiet = options.is_quiet(context);
     let attaches = !options.detach && attach::can_converse(context);
-    let mut signals = Signals::listen()?;
+    let mut signals = if attaches { Signals::listen_on_terminal() } else { Signals::listen() }?;
     let prompt = |params: &Value| params.get("prompt").and_then(Value::as_str).unwrap_or_default().to_owned();
     let opened = submit::open(context, options.grant, quiet, &mut signals, make).await?;
     let Some(submit::Opened { client, request, submitted }) = opened else { return Ok(Exit::Canceled) };

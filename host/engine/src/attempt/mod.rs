@@ -108,9 +108,8 @@ pub(crate) struct AttemptRunner {
 impl AttemptRunner {
     /// Runs one attempt and records its end. Called on the attempt's own thread.
     pub(crate) fn run(&self, active_run: &Arc<ActiveRun>) {
-        thread_class::give_way();
+        thread_class::restore();
         self.attempt(active_run);
-        // It counts when the thread is woken for its next attempt.
         thread_class::give_way();
     }
 
@@ -287,7 +286,6 @@ impl AttemptContext<'_> {
         let channel = ready.prepared.launch.channel;
         let is_session = self.is_session();
         let asks = channel == plugin::Channel::Duplex && (is_session || ready.prepared.asks);
-        thread_class::be_prompt();
         let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,

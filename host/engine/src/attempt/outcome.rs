@@ -104,8 +104,8 @@ pub(crate) enum StopReason {
     SessionEnded,
     /// The CLI does not react, as the message says.
     Unresponsive(String),
-    /// The output can no longer be read, so that no policy would see further tool uses, and denials are configured to end
-    /// runs.
+    /// The output can no longer be read: the CLI of a protocol would get no further messages, or no policy would see further
+    /// tool uses, and denials are configured to end runs.
     Unreadable,
 }
 

@@ -59,7 +59,8 @@ pub(crate) struct OutputLoopParts<'a> {
     pub(crate) recorder: &'a Recorder,
     pub(crate) storage: &'a Storage,
     pub(crate) config: &'a Config,
-    /// The error, if the transcript could not be started. The child is running then, and its output is stored as it is.
+    /// The error, if the transcript could not be started. The child is running then, and its output is stored as it is; the
+    /// CLI of a protocol is ended.
     pub(crate) transcript: Result<Transcript, PluginError>,
     /// Evaluates the tool uses that the transcript reports.
     pub(crate) tools: ToolUses<'a>,

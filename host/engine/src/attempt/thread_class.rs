@@ -1,41 +1,71 @@
-//! How the kernel schedules the thread of an attempt among the other threads of the host.
+//! How the kernel schedules the thread of an attempt when it is woken for its next attempt.
+
+use std::cell::Cell;
 
 use nix::libc;
 
-/// From now on, this thread does not preempt others when it wakes up. For what precedes and follows a child: whoever has
-/// submitted a run gets the answer first, also where there are few processors.
+thread_local! {
+    /// Whether this thread gives way.
+    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// When this thread is woken for the next time, it does not preempt others: whoever has submitted a run gets the answer
+/// before the run starts, also where there are few processors. Children inherit the class, so that it must not be in
+/// force during an attempt.
 pub(super) fn give_way() {
-    set(libc::SCHED_BATCH);
+    // SAFETY: 0 is the calling thread.
+    let class = unsafe { libc::sched_getscheduler(0) };
+    // Any other class was chosen by whoever has started the host.
+    if class == libc::SCHED_OTHER && set(libc::SCHED_BATCH) {
+        GIVES_WAY.set(true);
+    }
 }
 
-/// From now on, this thread is scheduled like any other. For the output of a child, which somebody may be watching.
-pub(super) fn be_prompt() {
-    set(libc::SCHED_OTHER);
+/// The thread is scheduled as the others of the host are.
+pub(super) fn restore() {
+    if GIVES_WAY.take() {
+        set(libc::SCHED_OTHER);
+    }
 }
 
-/// A kernel that does not allow it schedules the thread as before.
-fn set(policy: libc::c_int) {
+/// False if the kernel, or the C library, does not support it.
+fn set(class: libc::c_int) -> bool {
     let param = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the pointer is to a live value.
-    unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
+    unsafe { libc::sched_setscheduler(0, class, &raw const param) == 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn class_of_the_thread_changes_and_that_of_others_does_not() {
+    fn class() -> libc::c_int {
         // SAFETY: 0 is the calling thread.
-        let class = || unsafe { libc::sched_getscheduler(0) };
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
+    fn thread_gives_way_until_it_is_restored_and_others_do_not() {
         let before = class();
         let changed = std::thread::spawn(move || {
             give_way();
             let first = class();
-            be_prompt();
+            restore();
             (first, class())
         });
-        assert_eq!(changed.join().ok(), Some((libc::SCHED_BATCH, libc::SCHED_OTHER)));
+        let expected = if before == libc::SCHED_OTHER { libc::SCHED_BATCH } else { before };
+        assert_eq!(changed.join().ok(), Some((expected, before)));
         assert_eq!(class(), before);
+    }
+
+    #[test]
+    fn class_that_was_chosen_for_the_host_stays() {
+        let changed = std::thread::spawn(|| {
+            set(libc::SCHED_BATCH);
+            give_way();
+            restore();
+            class()
+        });
+        assert_eq!(changed.join().ok(), Some(libc::SCHED_BATCH));
     }
 }
