@@ -116,8 +116,8 @@ impl Peers {
     }
 
     fn remember(&self, passed: Vec<Process>) {
-        // What is above a hidden process may be a run, and its start time is unknown.
-        if passed.len() > MAX_REMEMBERED || passed.iter().any(|process| process.start_ticks == 0) {
+        // What is above a hidden process may be a run.
+        if passed.len() > MAX_REMEMBERED || passed.iter().any(is_hidden) {
             return;
         }
         let mut outside = self.outside();
@@ -139,6 +139,11 @@ fn look(pid: i32) -> Option<Process> {
         let hidden = kill(Pid::from_raw(pid), None) == Err(Errno::EPERM);
         hidden.then(|| Process { pid, parent: 0, start_ticks: 0, name: String::new(), alive: true })
     })
+}
+
+/// Whether [`look`] has found no more than that the process exists. The start time of process 1 can be 0 as well.
+fn is_hidden(process: &Process) -> bool {
+    process.start_ticks == 0 && process.name.is_empty()
 }
 
 /// Whether everything below a process belongs to a run.
@@ -318,9 +323,10 @@ mod tests {
         let peers = Peers::default();
         let outside = |pid: i32| peers.is_child_of_outside(&processes[&pid], HOST, &|pid| processes.get(&pid).cloned());
         assert!(!outside(70), "nothing is remembered yet");
-        let hidden = Process { start_ticks: 0, ..processes[&1].clone() };
+        let hidden = Process { start_ticks: 0, name: String::new(), ..processes[&1].clone() };
         peers.remember(vec![processes[&41].clone(), hidden]);
-        peers.remember(vec![processes[&40].clone()]);
+        let first = Process { start_ticks: 0, ..processes[&1].clone() };
+        peers.remember(vec![processes[&40].clone(), first]);
         assert_eq!([70, 71, 72].map(outside), [true, false, false]);
         let other = |pid: i32| processes.get(&pid).cloned().map(|process| Process { start_ticks: 2, ..process });
         assert!(!peers.is_child_of_outside(&processes[&70], HOST, &other));
