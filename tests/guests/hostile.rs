@@ -273,7 +273,7 @@ fn sound_with(name: &str, data: &mut Data, traits: &Traits<'_>) -> Sound {
 }
 
 /// Address and length of a list of texts.
-fn texts(data: &mut Data, texts: &[&str]) -> (u32, u32) {
+pub(super) fn texts(data: &mut Data, texts: &[&str]) -> (u32, u32) {
     let words: Vec<u32> = texts.iter().map(|text| data.text(text)).flat_map(|(at, length)| [at, length]).collect();
     (data.words(&words), u32::try_from(texts.len()).unwrap())
 }
@@ -419,12 +419,10 @@ fn probing(
     let (id, id_length) = data.text(name);
     let (program, program_length) = data.text(executable);
     let executables = data.words(&[program, program_length]);
-    let texts: Vec<u32> = args.iter().map(|arg| data.text(arg)).flat_map(|(at, length)| [at, length]).collect();
-    let texts = data.words(&texts);
     // id; args; environment; timeout-ms
-    let count = u32::try_from(args.len()).unwrap();
+    let (args, count) = texts(&mut data, args);
     let (variables, set) = named_values(&mut data, environment);
-    let probe = data.words(&[id, id_length, texts, count, variables, set, timeout_ms]);
+    let probe = data.words(&[id, id_length, args, count, variables, set, timeout_ms]);
     let probes = data.words(&[probe, 1]);
     let mut info = [0_u32; 19];
     info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);

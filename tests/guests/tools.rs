@@ -1,6 +1,6 @@
 //! Plugins for tool uses: a policy with findings about them, and a provider that reports them.
 
-use super::hostile::{Data, EVENT_WORDS, Sound, TOOL, guest_that_knows, marked_at, on, sound, step};
+use super::hostile::{Data, EVENT_WORDS, Sound, TOOL, guest_that_knows, marked_at, on, sound, step, texts};
 use super::{NEW, OK};
 
 /// The verdict of a policy on a tool use, in the order of the interface.
@@ -37,9 +37,8 @@ pub fn policy_that_wants(
     let finding = data.words(&[check, check_length, verdict as u32, 0, 0, 0, message, message_length, 0, 0, 0]);
     let list = data.words(&[finding, 1]);
     let evaluate = on(&marked_at(action), &format!("i32.const {list}"));
-    let texts: Vec<u32> = wants.iter().map(|want| data.text(want)).flat_map(|(at, length)| [at, length]).collect();
-    let texts = data.words(&texts);
-    let wants = data.words(&[texts, u32::try_from(wants.len()).unwrap()]);
+    let (wants, count) = texts(&mut data, wants);
+    let wants = data.words(&[wants, count]);
     let wants = format!("i32.const {wants}");
     guest_that_knows(word, name, &data, OK, &[("wants", &wants), ("evaluate", &evaluate)]).policy()
 }

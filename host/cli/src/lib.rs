@@ -346,7 +346,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands)
 }
 
 fn execute(cli: Cli, local: &dyn LocalCommands, greeted: Option<Greeted>) -> Result<Exit, ApiError> {
-    let (runtime, greeting) = greeted.map_or((None, None), |greeted| (Some(greeted.runtime), Some(greeted.greeting)));
+    let (runtime, greeting) = greeted.map(|Greeted { runtime, greeting }| (runtime, greeting)).unzip();
     let mut context = Context::new(&cli.global, local, greeting)?;
     cli.command.execute(&mut context, runtime)
 }

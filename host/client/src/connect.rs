@@ -43,33 +43,37 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 pub(super) struct Connector {
     pub(super) config: ClientConfig,
     kept: Mutex<Option<(Connection, Instant)>>,
-    greeting: Mutex<Option<Greeting>>,
 }
 
 impl Connector {
-    pub(super) const fn new(config: ClientConfig, greeting: Option<Greeting>) -> Self {
-        Self { config, kept: Mutex::new(None), greeting: Mutex::new(greeting) }
+    pub(super) const fn new(config: ClientConfig) -> Self {
+        Self { config, kept: Mutex::new(None) }
     }
 
     /// Identifies the host that listens. Starts none.
     pub(super) async fn health(&self) -> Result<Health, ClientError> {
-        let answer =
-            tokio::time::timeout(HEALTH_LIMIT, self.ask_health()).await.map_err(|_| ClientError::Unreachable {
+        self.health_after(None).await
+    }
+
+    /// The same with the answer to a greeting, if there is one.
+    async fn health_after(&self, greeting: Option<Greeting>) -> Result<Health, ClientError> {
+        let answer = tokio::time::timeout(HEALTH_LIMIT, self.ask_health(greeting)).await.map_err(|_| {
+            ClientError::Unreachable {
                 socket: self.config.socket.clone(),
                 reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
-            })?;
+            }
+        })?;
         let value = answer.map_err(|error| error.into_client_error(false))?;
         serde_json::from_value(value).map_err(|error| ClientError::Protocol(format!("/healthz: {error}")))
     }
 
-    async fn ask_health(&self) -> Result<Value, SendError> {
-        let greeting = lock(&self.greeting).take();
+    async fn ask_health(&self, greeting: Option<Greeting>) -> Result<Value, SendError> {
         if let Some(greeting) = greeting
-            && let Some(greeted) = greeting.answer(&self.config.socket, &self.config.version).await
+            && let Some(answered) = greeting.answer(&self.config.socket, &self.config.version).await
         {
-            let greeted = greeted?;
-            self.keep(greeted.connection, greeted.sent);
-            return Ok(greeted.answer);
+            let (answer, connection, sent) = answered?;
+            self.keep(connection, sent);
+            return Ok(answer);
         }
         // A host may have started or ended meanwhile.
         let request = http::health_request(&self.config.version)?;
@@ -78,6 +82,11 @@ impl Connector {
 
     /// Ensures that a host with an accepted version listens. Starts one if allowed.
     pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
+        self.ensure_greeted(None).await
+    }
+
+    /// The same with the answer to a greeting, if there is one.
+    pub(super) async fn ensure_greeted(&self, mut greeting: Option<Greeting>) -> Result<Health, ClientError> {
         let mut deadline = Instant::now() + self.config.start_limit;
         let mut step = None;
         let mut pause = FIRST_PAUSE;
@@ -88,7 +97,7 @@ impl Connector {
                 let error = ApiError::new(ErrorKind::Internal, message).hint("the log of the host has the reason");
                 return Err(ClientError::Start(Box::new(error)));
             }
-            let health = match self.health().await {
+            let health = match self.health_after(greeting.take()).await {
                 Ok(health) if self.accepts(&health) => return Ok(health),
                 other => other,
             };
@@ -286,18 +295,18 @@ impl Connector {
     }
 
     async fn request(&self, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Connection), SendError> {
-        let kept = lock(&self.kept).take().filter(|(_, since)| since.elapsed() < KEEP_LIMIT);
+        let kept = self.kept().take().filter(|(_, since)| since.elapsed() < KEEP_LIMIT);
         http::send(&self.config.socket, kept.map(|(connection, _)| connection), request).await
     }
 
     /// Keeps a connection for the next request. It has been without one since `since`.
     fn keep(&self, connection: Connection, since: Instant) {
-        *lock(&self.kept) = Some((connection, since));
+        *self.kept() = Some((connection, since));
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Option<(Connection, Instant)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Extracts the result of a JSON-RPC response.

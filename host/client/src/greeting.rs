@@ -45,20 +45,17 @@ impl Greeting {
 
     /// The answer with the connection and the time of the request. `None` if it was sent to another host, by another
     /// version, or long ago, and if the host has ended meanwhile.
-    pub(super) async fn answer(self, socket: &Path, version: &str) -> Option<Result<Greeted, SendError>> {
+    pub(super) async fn answer(
+        self,
+        socket: &Path,
+        version: &str,
+    ) -> Option<Result<(Value, Connection, Instant), SendError>> {
         let fits = self.socket == socket && self.version == version && self.sent.elapsed() < KEEP_LIMIT;
         let answered = if fits { self.answer.await.ok()? } else { return None };
         match answered {
-            Ok((answer, connection)) => Some(Ok(Greeted { answer, connection, sent: self.sent })),
+            Ok((answer, connection)) => Some(Ok((answer, connection, self.sent))),
             Err(refused @ SendError::Unsent(ClientError::Api(_))) => Some(Err(refused)),
             Err(_) => None,
         }
     }
-}
-
-/// The answer to a greeting.
-pub(super) struct Greeted {
-    pub(super) answer: Value,
-    pub(super) connection: Connection,
-    pub(super) sent: Instant,
 }

@@ -134,8 +134,8 @@ impl Client {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_greeted(config: ClientConfig, greeting: Option<Greeting>) -> Result<Self, ClientError> {
-        let connector = Arc::new(Connector::new(config, greeting));
-        let host = connector.ensure().await?;
+        let connector = Arc::new(Connector::new(config));
+        let host = connector.ensure_greeted(greeting).await?;
         Ok(Self { connector, host })
     }
 

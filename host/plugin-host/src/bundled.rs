@@ -24,17 +24,17 @@ pub static BUNDLED: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/bundled_plu
 /// Returns the memory of all components and their code to the kernel: a loaded plugin has copies of what it needs. On the next
 /// use, the kernel reads them from the binary again.
 pub(super) fn release_memory() {
-    let page = usize::try_from(page_size()).unwrap_or(usize::MAX);
+    let Some(page) = usize::try_from(page_size()).ok().filter(|page| page.is_power_of_two()) else { return };
     for bytes in BUNDLED.iter().flat_map(|plugin| [plugin.component, plugin.code]) {
-        let start = bytes.as_ptr().addr().next_multiple_of(page);
-        let length = (bytes.as_ptr().addr() + bytes.len()).saturating_sub(start) / page * page;
-        let Some(offset) = (length > 0).then(|| start - bytes.as_ptr().addr()) else { continue };
+        // Only whole pages: other data is on the first and the last one.
+        let pages = bytes.get(bytes.as_ptr().align_offset(page)..).unwrap_or_default();
+        let length = pages.len() / page * page;
+        if length == 0 {
+            continue;
+        }
         // SAFETY: the pages are within constants of this program. Nothing has written to them, so their content is that of
         // the file from which the program is mapped; a packer that unpacks a program into other memory does not fit.
-        let advised = unsafe {
-            let first = bytes.as_ptr().wrapping_add(offset).cast_mut();
-            libc::madvise(first.cast(), length, libc::MADV_DONTNEED)
-        };
+        let advised = unsafe { libc::madvise(pages.as_ptr().cast_mut().cast(), length, libc::MADV_DONTNEED) };
         if advised != 0 {
             tracing::debug!(error = %std::io::Error::last_os_error(), "memory of a bundled plugin is not released");
         }

@@ -35,7 +35,7 @@ fn named(id: &str, about: &str) -> Named {
 }
 
 fn ask(paths: &Paths, call: impl AsyncFnOnce(&Client) -> Result<Vec<Named>, ClientError>) -> Vec<Named> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let Ok(runtime) = crate::new_runtime() else { return Vec::new() };
     let names = runtime.block_on(async {
         let client = Client::connect(ClientConfig::new(paths.socket.clone(), VERSION)).await?;
         call(&client).await
